@@ -1,0 +1,103 @@
+"""``connect_async`` and ``attach_async``: where a URL becomes a store. The only place that knows backends, embedders and servers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from likewise.abc.embedder import Embedder
+from likewise.abc.running_async import run_blocking
+from likewise.abc.stores_async import AsyncVectorStore
+from likewise.errors import InvalidArgument
+
+__all__ = ["attach_async", "connect_async"]
+
+
+async def connect_async(
+    url: str | None = None,
+    *,
+    schema: str = "public",
+    max_connections: int = 10,
+    keep_running: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> AsyncVectorStore:
+    """Open a store; use it as an async context manager, or ``aclose`` it.
+
+    ============================ ===================================================================================
+    url                          store
+    ============================ ===================================================================================
+    None                         an embedded PostgreSQL with pgvector in the user's data directory, started if need be
+    ``embedded:///path``         the same in a directory of your own; ``?version=16`` asks for another major version
+    ``postgresql://…``           any PostgreSQL from 14 on that has pgvector 0.7 or newer
+    ``memory://``                exact, in this process, gone with it
+    ============================ ===================================================================================
+
+    ``schema`` is where tables are made, ``max_connections`` bounds the pool. ``keep_running`` leaves an embedded server running
+    when its last user goes; ``progress`` is told what an embedded server is busy with when it takes long.
+
+    ``InvalidArgument`` for a URL that cannot be read, ``BackendUnavailable`` if the database does not answer.
+    """
+    if url is not None and not isinstance(url, str):
+        raise InvalidArgument(f"a URL is text, not {type(url).__name__}; attach() borrows connections and engines")
+    scheme = "embedded" if url is None else url.partition(":")[0].lower()
+    if scheme == "memory":
+        from likewise.backends.memory import AsyncMemoryStore
+
+        return AsyncMemoryStore(embedders=_embedder)
+    if scheme in ("postgresql", "postgres") or (url is not None and "://" not in url and "=" in url):
+        from likewise.backends.postgres import AsyncPostgresStore
+
+        assert url is not None
+        return await AsyncPostgresStore.open(
+            url, embedders=_embedder, schema=schema, max_connections=max_connections
+        )
+    if scheme == "embedded":
+        from likewise.backends.postgres import AsyncPostgresStore
+        from likewise.backends.postgres.embedded import EmbeddedServer
+
+        directory, version = embedded_options(url)
+        server = EmbeddedServer(directory, keep_running=keep_running, version=version, progress=progress)
+        await run_blocking(server.start)
+        try:
+            return await AsyncPostgresStore.open(
+                server.url(), embedders=_embedder, schema=schema, max_connections=max_connections, server=server
+            )
+        except BaseException:
+            server.close()
+            raise
+    raise InvalidArgument(
+        f"no backend is known for URLs that begin with {scheme[:30]!r}; known are: embedded:///path, postgresql://…, memory://"
+    )
+
+
+def attach_async(connection: Any, *, schema: str = "public") -> AsyncVectorStore:
+    """A store on what the caller lends: a psycopg connection or pool, or SQLAlchemy's engine, connection or session (psycopg 3).
+
+    On a connection or session the store works inside the caller's transaction, which it never commits or rolls back: records and
+    other rows become visible together, or not at all. On a pool or engine each call is a transaction of its own.
+    """
+    from likewise.backends.postgres import AsyncPostgresStore
+
+    return AsyncPostgresStore.attach(connection, embedders=_embedder, schema=schema)
+
+
+def embedded_options(url: str | None) -> tuple[Path | None, int | None]:
+    """The directory and the major version that an ``embedded://`` URL names, None for what it leaves open."""
+    if url is None:
+        return None, None
+    parts = urlsplit(url)
+    if parts.netloc:
+        raise InvalidArgument("an embedded database has a path and no host: embedded:///path (three slashes)")
+    options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    version = options.pop("version", [None])[-1]
+    if options or (version is not None and not version.isdecimal()):
+        raise InvalidArgument("an embedded:// URL takes one option, a major version: embedded:///path?version=16")
+    return Path(unquote(parts.path)) if parts.path.strip("/") else None, None if version is None else int(version)
+
+
+def _embedder(name: str) -> Embedder:
+    from likewise.embedding import load_embedder
+
+    return load_embedder(name)

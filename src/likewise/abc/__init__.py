@@ -1,0 +1,19 @@
+"""Every interface of the house on one page: stores, collections, embedders, and what they can do."""
+
+from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.embedder import Embedder, ImageInput, Modality, ModelCard
+from likewise.abc.stores import Collection, VectorStore
+from likewise.abc.stores_async import AsyncCollection, AsyncVectorStore
+
+__all__ = [
+    "AsyncCollection",
+    "AsyncVectorStore",
+    "Capabilities",
+    "Collection",
+    "Embedder",
+    "ImageInput",
+    "Modality",
+    "ModelCard",
+    "ServerInfo",
+    "VectorStore",
+]

@@ -1,0 +1,76 @@
+"""What an embedding model is to the rest of the house. No model runtime may be imported here."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    from numpy.typing import NDArray
+
+__all__ = ["Embedder", "ImageInput", "Modality", "ModelCard"]
+
+Modality: TypeAlias = Literal["text", "image"]
+
+#: A picture: its file's bytes, a path to it, or a Pillow image.
+ImageInput: TypeAlias = "bytes | str | os.PathLike[str] | PIL.Image.Image"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of an embedding model before it is loaded.
+
+    ``max_tokens`` counts the model's own tokens, special ones included; a longer text is cut there by ``embed_texts``.
+    ``notice`` is what a user must be told before relying on the model (training data, licence of parts).
+    """
+
+    name: str
+    dimension: int
+    modalities: tuple[Modality, ...]
+    revision: str = "1"
+    normalised: bool = True
+    max_tokens: int | None = None
+    licence: str = ""
+    description: str = ""
+    notice: str = ""
+
+
+class Embedder(ABC):
+    """Turns texts and pictures into vectors.
+
+    The methods block; callers that must not wait run them in an executor of their own. Implementations are safe to call from
+    several threads, load their weights at the first use (or in ``warm_up``), and do no I/O in the constructor.
+    """
+
+    @property
+    @abstractmethod
+    def card(self) -> ModelCard:
+        """The model's card; known without loading the model."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts: float32 of shape (len(texts), dimension), rows in the order given.
+
+        Raises ``InvalidArgument`` for what is not text, ``UnsupportedFeature`` if the model has no text side.
+        """
+
+    def embed_images(self, images: Sequence[ImageInput]) -> NDArray[np.float32]:
+        """Embed pictures: float32 of shape (len(images), dimension), rows in the order given.
+
+        Raises ``InvalidArgument`` naming the position of a picture that cannot be decoded or is too large, and
+        ``UnsupportedFeature`` if the model has no image side.
+        """
+        from likewise.errors import UnsupportedFeature
+
+        raise UnsupportedFeature("embedding pictures", backend=self.card.name)
+
+    def warm_up(self) -> None:
+        """Load the weights now rather than at the first use."""
+
+    def close(self) -> None:
+        """Free the weights. The embedder may be used again; it then loads anew."""

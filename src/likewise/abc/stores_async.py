@@ -1,0 +1,384 @@
+"""The two interfaces everything is built on, a store and its collections, as asynchronous code; ``stores.py`` is the generated twin.
+
+A backend implements the abstract methods. What can be said once for all of them (embedding what has no vector, ``search`` by text,
+picture or record, ``get`` of one record) is written here, in terms of the abstract methods. No driver enters this module.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.embedder import Embedder, ImageInput, Modality
+from likewise.abc.running_async import run_blocking
+from likewise.abc.validation import Prepared, as_records, check_top_k, chunks, prepare
+from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
+from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
+from likewise.records import Include, Page, Record, SearchResults, VectorInput
+from likewise.schema import CollectionSpec, Gin, IndexInfo, VectorIndex
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["AsyncCollection", "AsyncVectorStore"]
+
+#: Rows in one statement on the ordinary path of writing.
+BATCH_ROWS = 500
+
+
+class AsyncVectorStore(ABC):
+    """A place that holds collections. Made by ``likewise.connect_async`` or ``likewise.attach_async``; an async context manager."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this backend can do."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the store is, without any secret; for PostgreSQL a connection string that psql accepts."""
+
+    @abstractmethod
+    async def info(self) -> ServerInfo:
+        """The database behind the store and its versions."""
+
+    @abstractmethod
+    async def ensure_collection(self, spec: CollectionSpec) -> AsyncCollection:
+        """The collection, created if it is not there.
+
+        If it is there it has to be what the specification says; ``SchemaMismatch`` lists every difference. With
+        ``mode="auto_migrate"`` the optional columns that are missing are added first; the dimension and the metric of a vector are
+        never changed. Any number of processes may ensure the same collection at once.
+        """
+
+    @abstractmethod
+    async def collection(self, name: str) -> AsyncCollection:
+        """The collection of this name; ``CollectionNotFound`` if there is none."""
+
+    @abstractmethod
+    async def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
+        """Delete the collection and all its records; ``CollectionNotFound`` if there is none, unless ``missing_ok``."""
+
+    @abstractmethod
+    async def collections(self) -> list[CollectionSpec]:
+        """The specifications of all collections, in the order of their names."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction, as the backend's own connection: committed at the end of the block, rolled back if it raises.
+
+        ``collection.using(connection)`` takes part in it. ``UnsupportedFeature`` where the backend has no transactions.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of connections, and of an embedded server that nobody else uses. May be called twice."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class AsyncCollection(ABC):
+    """Records of one shape, searchable by their vectors. Obtained from a store; holds no connection of its own."""
+
+    def __init__(self, spec: CollectionSpec, *, embedder: Embedder | None) -> None:
+        self._spec = spec
+        self._embedder = embedder
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._spec.name
+
+    @property
+    def spec(self) -> CollectionSpec:
+        """The collection's specification, its embedder's dimension filled in."""
+        return self._spec
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """The model that the collection remembers, if it has one."""
+        return self._embedder
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that filters may name."""
+        return ("id", "content", "modality", "content_id") if self._spec.multimodal else ("id", "content")
+
+    # --- writing ----------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def insert(self, records: Record | Iterable[Record]) -> int:
+        """Store new records, all or none; their number.
+
+        ``RecordExists`` names the ids that are known already or are given twice; ``InvalidRecord`` or ``DimensionMismatch`` the
+        first record that cannot be stored. What has no vector is embedded, if the collection has an embedder.
+        """
+
+    @abstractmethod
+    async def upsert(self, records: Record | Iterable[Record]) -> int:
+        """Store records, replacing those whose id is known, all or none; the number of ids.
+
+        Of records with the same id in one call the last one stays. Errors as for ``insert``.
+        """
+
+    @abstractmethod
+    async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
+        """Delete the records with these ids, or those that match the filter; how many there were. Give one of the two."""
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def get_many(self, ids: Iterable[str], *, include: Include = ("metadata", "content")) -> list[Record]:
+        """The records with these ids, each once, in the order of the ids; unknown ids are left out."""
+
+    async def get(self, record_id: str, *, include: Include = ("metadata", "content")) -> Record:
+        """The record with this id; ``RecordNotFound`` if there is none."""
+        if not isinstance(record_id, str):
+            raise InvalidArgument(f"an id is text, not {type(record_id).__name__}; get_many takes several")
+        found = await self.get_many([record_id], include=include)
+        if not found:
+            raise RecordNotFound(record_id, collection=self.name)
+        return found[0]
+
+    @abstractmethod
+    async def count(self, where: Where = None) -> int:
+        """How many records there are, or match the filter."""
+
+    @abstractmethod
+    async def scan(
+        self,
+        where: Where = None,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        include: Include = ("metadata", "content"),
+    ) -> Page:
+        """A page of records in the order of their ids by code point; ``page.cursor`` asks for the next, and is None on the last.
+
+        A record that is there during the whole of a listing is listed exactly once, whatever is written meanwhile.
+        """
+
+    # --- searching --------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def search_by_vector(
+        self,
+        vector: VectorInput,
+        *,
+        top_k: int = 10,
+        where: Where = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        using: str | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> SearchResults:
+        """The ``top_k`` records nearest to the vector, best first.
+
+        Only records that match ``where`` are looked at, and only those at most ``max_distance`` away and with at least ``min_score``
+        are returned. The result is shorter than ``top_k`` only if no more records match. ``using`` names the vector of a
+        collection that has several; records without it are left out. ``exact`` compares every matching record rather than
+        asking an index; ``ef_search`` is HNSW's own dial (1..1,000, more is slower and finds more). Equal distances are ordered
+        by id.
+
+        ``DimensionMismatch``, ``InvalidFilter`` and ``InvalidArgument`` for arguments that cannot work.
+        """
+
+    @abstractmethod
+    async def search_by_vectors(
+        self,
+        vectors: Mapping[str, VectorInput],
+        *,
+        weights: Mapping[str, float] | None = None,
+        top_k: int = 10,
+        where: Where = None,
+        min_score: float | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> SearchResults:
+        """Search several named vectors at once and fuse the rankings into one.
+
+        Fusion is by reciprocal rank (Cormack, Clarke and Buettcher, 2009): each vector ranks its nearest
+        ``max(100, 5 * top_k)`` records, and a record's score is the sum of ``weight / (60 + rank)`` over the rankings it is in,
+        divided by the largest possible sum, so that 1 is a record which is first everywhere. ``distance`` is 1 - score. The
+        weights are 1 unless given, and must be positive. The empty name is the collection's own vector.
+        """
+
+    @abstractmethod
+    async def search_many(
+        self,
+        vectors: Sequence[VectorInput],
+        *,
+        top_k: int = 10,
+        where: Where = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        using: str | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> list[SearchResults]:
+        """``search_by_vector`` for each of the vectors, in one round trip where the backend can; results in the order given."""
+
+    async def search(
+        self,
+        text: str | None = None,
+        *,
+        image: ImageInput | None = None,
+        like: str | None = None,
+        target_modality: Modality | None = None,
+        top_k: int = 10,
+        where: Where = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> SearchResults:
+        """The records nearest to a text, to a picture, or to the record whose id is ``like`` (which is left out of the result).
+
+        Give one of the three. Text and pictures need a collection with an embedder. ``target_modality`` keeps to texts or to
+        pictures in a multimodal collection. Everything else as in ``search_by_vector``.
+        """
+        if sum(x is not None for x in (text, image, like)) != 1:
+            raise InvalidArgument("search needs one of: text, image=, like=")
+        condition = check_filter(where, self.columns)
+        if target_modality is not None:
+            condition = self._and(condition, self._modality_filter(target_modality))
+        vector: Any
+        if like is not None:
+            condition = self._and(condition, Not(Eq(Column("id"), like)))
+            vector = (await self.get(like, include=("vector",))).vector
+            if vector is None:
+                raise InvalidArgument(f"collection {self.name!r} has named vectors only: use search_by_vector(using=…)")
+        elif text is not None:
+            vector = (await self._embed_texts([text]))[0]
+        else:
+            assert image is not None
+            vector = (await self._embed_images([image]))[0]
+        return await self.search_by_vector(
+            vector,
+            top_k=check_top_k(top_k),
+            where=condition,
+            max_distance=max_distance,
+            min_score=min_score,
+            include=include,
+            exact=exact,
+            ef_search=ef_search,
+        )
+
+    # --- indexes ----------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def ensure_indexes(
+        self, *, vector: VectorIndex | None = None, metadata: Gin | None = None, using: str | None = None
+    ) -> list[IndexInfo]:
+        """Build the indexes that are missing, and return all that the collection then has.
+
+        With no argument: HNSW on every vector, and GIN on the metadata. ``using`` names the vector to index. An index of the
+        same name that differs from what is asked raises ``SchemaMismatch``.
+        """
+
+    @abstractmethod
+    async def indexes(self) -> list[IndexInfo]:
+        """The indexes that the collection has."""
+
+    @abstractmethod
+    async def recall(
+        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+    ) -> float:
+        """Measured recall@k: the part of the exact ``k`` nearest that the index finds too, averaged over ``sample`` stored vectors.
+
+        1.0 without an index. An empty collection raises ``InvalidArgument``.
+        """
+
+    @abstractmethod
+    def using(self, connection: Any) -> Self:
+        """The same collection inside the caller's transaction: records and other rows commit or roll back together."""
+
+    # --- for backends -----------------------------------------------------------------------------------------------------------
+
+    async def _batches(
+        self, records: Record | Iterable[Record], size: int = BATCH_ROWS
+    ) -> AsyncIterator[list[Prepared]]:
+        """The records checked, embedded where they have no vector, in batches of at most ``size``."""
+        position = 0
+        for batch in chunks(as_records(records), size):
+            embedded = await self._embed_missing(batch, position)
+            yield [prepare(record, self._spec, position + i) for i, record in enumerate(embedded)]
+            position += len(batch)
+
+    async def _embed_missing(self, batch: Sequence[Record], position: int) -> Sequence[Record]:
+        if self._embedder is None:
+            return batch
+        texts: list[int] = []
+        images: list[int] = []
+        for i, record in enumerate(batch):
+            if isinstance(record, Record) and record.vector is None:
+                if record.image is not None:
+                    images.append(i)
+                elif isinstance(record.content, str):
+                    texts.append(i)
+        if not texts and not images:
+            return batch
+        result = list(batch)
+        for places, kind in ((texts, "text"), (images, "image")):
+            if not places:
+                continue
+            try:
+                if kind == "text":
+                    vectors = await self._embed_texts([batch[i].content or "" for i in places])
+                else:
+                    vectors = await self._embed_images([batch[i].image for i in places])
+            except InvalidArgument as error:
+                first = position + places[0]
+                raise InvalidRecord(
+                    f"records {first} to {position + places[-1]} could not be embedded: {error}", position=first
+                ) from error
+            for i, vector in zip(places, vectors, strict=True):
+                result[i] = replace(batch[i], vector=vector)
+        return result
+
+    async def _embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        embedder = self._need_embedder("texts")
+        return await run_blocking(embedder.embed_texts, texts)
+
+    async def _embed_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        embedder = self._need_embedder("pictures")
+        return await run_blocking(embedder.embed_images, images)
+
+    def _need_embedder(self, what: str) -> Embedder:
+        if self._embedder is None:
+            raise InvalidArgument(
+                f"collection {self.name!r} has no embedder, so {what} cannot be embedded: create it with "
+                "CollectionSpec(…, embedder='mini'), or give vectors"
+            )
+        return self._embedder
+
+    def _modality_filter(self, modality: Modality) -> Filter:
+        if not self._spec.multimodal:
+            raise InvalidArgument(
+                f"collection {self.name!r} is not multimodal, so target_modality has nothing to choose from"
+            )
+        if modality not in ("text", "image"):
+            raise InvalidArgument(f"target_modality is {modality!r:.80}; it must be 'text' or 'image'")
+        return Eq(Column("modality"), modality)
+
+    @staticmethod
+    def _and(left: Filter | None, right: Filter) -> Filter:
+        return right if left is None else And(left, right)

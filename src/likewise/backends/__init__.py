@@ -1,0 +1,1 @@
+"""The databases that speak our words, one folder each; they do not know each other. ``likewise.connect`` chooses by the URL."""

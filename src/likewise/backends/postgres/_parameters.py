@@ -1,0 +1,30 @@
+"""The bound parameters of one statement: every value goes through here, none into the text of the SQL."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString, cast
+
+from psycopg import sql
+
+__all__ = ["Parameters", "own_sql"]
+
+
+def own_sql(text: str) -> sql.SQL:
+    """Text of our own files and tables as SQL. Nothing that a caller gave may pass here."""
+    return sql.SQL(cast("LiteralString", text))
+
+
+class Parameters:
+    """Collects values and hands out their placeholders."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def add(self, value: object, cast: sql.Composable | None = None) -> sql.Composed:
+        """The placeholder of a value, with a cast to the given type where the server could not tell it."""
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        placeholder = sql.Composed([sql.Placeholder(name)])
+        return placeholder if cast is None else sql.SQL("{}::{}").format(placeholder, cast)

@@ -1,0 +1,101 @@
+"""Vectors and rows in PostgreSQL's binary formats: what is bound to a statement and what comes back. Pure; no connection.
+
+The formats are those of pgvector's ``vector_send`` and ``halfvec_send`` (two 16-bit numbers, the dimension and zero, then the numbers
+in network byte order) and of PostgreSQL's ``array_send``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import psycopg
+from psycopg.adapt import Buffer, Dumper
+from psycopg.pq import Format
+
+from likewise.records import IncludeField, Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["BinaryParameter", "Element", "pack_vector", "pack_vectors", "record_from_row", "unpack_vector"]
+
+#: pgvector's types of stored vectors.
+Element: TypeAlias = Literal["vector", "halfvec"]
+
+_HEADER = struct.Struct(">HH")
+_ARRAY_HEADER = struct.Struct(">iiIii")
+_NUMBERS: Mapping[Element, str] = {"vector": ">f4", "halfvec": ">f2"}
+
+
+class BinaryParameter:
+    """A parameter that is already in PostgreSQL's binary format; the statement's cast says its type."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class _BinaryParameterDumper(Dumper):
+    format = Format.BINARY
+    oid = 0
+
+    def dump(self, obj: BinaryParameter) -> Buffer:
+        return obj.data
+
+
+psycopg.adapters.register_dumper(BinaryParameter, _BinaryParameterDumper)
+
+
+def pack_vector(vector: NDArray[np.float32], element: Element) -> BinaryParameter:
+    """One vector of shape (dimension,) as a parameter."""
+    return BinaryParameter(_HEADER.pack(vector.shape[0], 0) + vector.astype(_NUMBERS[element]).tobytes())
+
+
+def pack_vectors(vectors: Iterable[NDArray[np.float32] | None], element: Element, oid: int) -> BinaryParameter:
+    """Vectors, some of them perhaps missing, as an array parameter; ``oid`` is that of the element's type in this database."""
+    parts: list[bytes] = []
+    length = nulls = 0
+    for vector in vectors:
+        length += 1
+        if vector is None:
+            nulls = 1
+            parts.append(b"\xff\xff\xff\xff")
+        else:
+            data = vector.astype(_NUMBERS[element]).tobytes()
+            parts.append(struct.pack(">iHH", len(data) + 4, vector.shape[0], 0))
+            parts.append(data)
+    if not length:
+        return BinaryParameter(struct.pack(">iiI", 0, 0, oid))
+    return BinaryParameter(_ARRAY_HEADER.pack(1, nulls, oid, length, 1) + b"".join(parts))
+
+
+def unpack_vector(data: Buffer, element: Element) -> NDArray[np.float32]:
+    """The vector that the server sent, as float32 of shape (dimension,)."""
+    vector = np.frombuffer(data, dtype=_NUMBERS[element], offset=_HEADER.size).astype(np.float32)
+    vector.flags.writeable = False
+    return vector
+
+
+def record_from_row(
+    row: Mapping[str, Any], include: frozenset[IncludeField], vectors: Sequence[tuple[str, str, Element]]
+) -> Record:
+    """The record in a row whose columns are named as in the table; ``vectors`` are (name, column, element) of the collection."""
+    named: dict[str, NDArray[np.float32]] = {}
+    if "vector" in include:
+        for name, column, element in vectors:
+            data = row[column]
+            if data is not None:
+                named[name] = unpack_vector(data, element)
+    return Record(
+        id=row["id"],
+        vector=named.pop("", None),
+        metadata=row["metadata"] if "metadata" in include else {},
+        content=row["content"] if "content" in include else None,
+        vectors=named,
+        modality=row.get("modality"),
+        content_id=row.get("content_id"),
+    )

@@ -1,0 +1,203 @@
+"""What is known of a collection's table: names, types and indexes, read from the catalogue. Pure; ``sql/catalog.sql`` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from psycopg import sql
+
+from likewise.backends.postgres._parameters import own_sql
+from likewise.backends.postgres._rows import Element
+from likewise.metrics import Metric
+from likewise.schema import CollectionSpec, IndexInfo, Quantization
+
+__all__ = [
+    "OPERATORS",
+    "OPERATOR_CLASSES",
+    "Extension",
+    "Server",
+    "Table",
+    "TableIndex",
+    "index_name",
+    "indexes_from_rows",
+    "vector_column",
+]
+
+#: pgvector's distance operators, which order by the nearest.
+OPERATORS: Mapping[Metric, str] = {Metric.COSINE: "<=>", Metric.L2: "<->", Metric.INNER_PRODUCT: "<#>"}
+#: The stem of the operator class that serves the metric: ``vector_cosine_ops``, ``halfvec_l2_ops`` …
+OPERATOR_CLASSES: Mapping[Metric, str] = {
+    Metric.COSINE: "cosine_ops",
+    Metric.L2: "l2_ops",
+    Metric.INNER_PRODUCT: "ip_ops",
+}
+_MAX_IDENTIFIER = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server's version as ``server_version_num`` has it, and whether text is already ordered by code point."""
+
+    version: int
+    version_text: str
+    code_point_order: bool
+
+    @property
+    def lower_collation(self) -> str | None:
+        """The collation that lowers all of Unicode whatever the database's own, where there is one."""
+        return "pg_c_utf8" if self.version >= 170_000 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """pgvector in this database: its schema, version, and the object ids of its array-able types."""
+
+    schema: str
+    version: str
+    oids: Mapping[Element, int]
+
+    @property
+    def version_tuple(self) -> tuple[int, ...]:
+        """The version as numbers."""
+        return tuple(int(n) for n in re.findall(r"\d+", self.version)[:3])
+
+    @property
+    def iterative_scan(self) -> bool:
+        """Whether an index scan can go on until enough rows have passed the filter (0.8)."""
+        return self.version_tuple >= (0, 8)
+
+    def type(self, element: str) -> sql.Composable:
+        """A type of the extension, with its schema."""
+        return sql.Identifier(self.schema, element)
+
+    def operator(self, symbol: str) -> sql.Composable:
+        """An operator of the extension, with its schema: no search_path is trusted."""
+        return own_sql("OPERATOR({}.{})").format(sql.Identifier(self.schema), sql.SQL(symbol))
+
+
+@dataclass(frozen=True, slots=True)
+class TableIndex:
+    """An index as the catalogue describes it."""
+
+    name: str
+    method: str
+    operator_class: str
+    definition: str
+    valid: bool
+    options: Mapping[str, str]
+    column: str | None
+
+    @property
+    def quantization(self) -> Quantization:
+        """What a vector index holds of each vector."""
+        if self.operator_class.startswith("bit_"):
+            return "binary"
+        return "half" if self.operator_class.startswith("halfvec_") and "::" in self.definition else "none"
+
+    def info(self, vector: str | None) -> IndexInfo:
+        """The same in the words of the interface."""
+        return IndexInfo(
+            name=self.name,
+            method=self.method,
+            vector=vector,
+            quantization=self.quantization if self.method in ("hnsw", "ivfflat") else "none",
+            valid=self.valid,
+            definition=self.definition,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One collection's table and what surrounds it."""
+
+    schema: str
+    spec: CollectionSpec
+    server: Server
+    extension: Extension
+    indexes: Sequence[TableIndex] = field(default=())
+
+    @property
+    def name(self) -> sql.Composable:
+        """The table's name with its schema."""
+        return sql.Identifier(self.schema, self.spec.name)
+
+    @property
+    def vectors(self) -> tuple[tuple[str, str, Element], ...]:
+        """(name, column, type) of each vector."""
+        return tuple(
+            (name, vector_column(name), cast("Element", field.storage))
+            for name, field in self.spec.vector_fields.items()
+        )
+
+    def element(self, name: str) -> Element:
+        """How a vector's numbers are stored."""
+        return cast("Element", self.spec.vector_fields[name].storage)
+
+    @property
+    def order(self) -> sql.Composable:
+        """Ids by code point, in a form that an index answers."""
+        return sql.SQL("id") if self.server.code_point_order else sql.SQL('id COLLATE "C"')
+
+    def vector_index(self, name: str) -> TableIndex | None:
+        """The index that a search of this vector uses: HNSW before IVFFlat, more of the vector before less."""
+        spec = self.spec.vector_fields[name]
+        column = vector_column(name)
+        usable = [
+            i
+            for i in self.indexes
+            if i.column == column
+            and i.valid
+            and i.method in ("hnsw", "ivfflat")
+            and (i.quantization == "binary" or i.operator_class.endswith(OPERATOR_CLASSES[Metric(spec.metric)]))
+        ]
+        rank = {"none": 0, "half": 1, "binary": 2}
+        return min(usable, key=lambda i: (i.method != "hnsw", rank[i.quantization], i.name), default=None)
+
+    def index_infos(self) -> list[IndexInfo]:
+        """The indexes of the collection in the words of the interface, without that of the primary key."""
+        by_column = {column: name for name, column, _ in self.vectors}
+        return [i.info(by_column.get(i.column or "")) for i in self.indexes]
+
+
+def vector_column(name: str) -> str:
+    """The column of a vector: ``vector`` for the collection's own, ``vector_<name>`` for the others."""
+    return f"vector_{name}" if name else "vector"
+
+
+def index_name(collection: str, suffix: str) -> str:
+    """``idx_<collection>_<suffix>``, shortened with a hash where PostgreSQL would cut it."""
+    name = f"idx_{collection}_{suffix}"
+    if len(name) <= _MAX_IDENTIFIER:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"idx_{collection[: _MAX_IDENTIFIER - len(suffix) - 14]}_{digest}_{suffix}"
+
+
+def indexes_from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[TableIndex, ...]:
+    """The indexes that ``sql/catalog.sql`` found."""
+    result = []
+    for row in rows:
+        options = dict(option.split("=", 1) for option in row["options"] or ())
+        column = row["column"]
+        if column is None:
+            # An expression: (binary_quantize(vector))::bit(384) or (vector)::halfvec(384).
+            found = re.search(
+                r"\(+\s*(?:[\w\"]+\.)?(?:binary_quantize\()?\(?\"?(vector(?:_\w+)?)\"?\b(?!\()", row["definition"]
+            )
+            column = found.group(1) if found else None
+        result.append(
+            TableIndex(
+                name=row["name"],
+                method=row["method"],
+                operator_class=row["operator_class"],
+                definition=row["definition"],
+                valid=row["valid"],
+                options=options,
+                column=column,
+            )
+        )
+    return tuple(result)

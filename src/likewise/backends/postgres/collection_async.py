@@ -1,0 +1,443 @@
+"""A collection in PostgreSQL: asks ``_statements`` what to say, says it, and turns rows into records. No SQL is written here."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from psycopg import AsyncConnection, errors, sql
+
+from likewise._deadline import check_deadline
+from likewise.abc.embedder import Embedder
+from likewise.abc.stores_async import AsyncCollection
+from likewise.abc.validation import (
+    Prepared,
+    as_ids,
+    check_ef_search,
+    check_include,
+    check_limit,
+    check_query,
+    check_top_k,
+    check_weights,
+    distance_limit,
+)
+from likewise.backends.postgres import _ddl
+from likewise.backends.postgres import _statements as statements
+from likewise.backends.postgres._rows import record_from_row, unpack_vector
+from likewise.backends.postgres._table import Table, TableIndex
+from likewise.backends.postgres.borrowed_async import borrow_async
+from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
+from likewise.errors import InvalidArgument, RecordExists
+from likewise.filters import Filter, Where, check_filter
+from likewise.metrics import Metric
+from likewise.records import (
+    Include,
+    IncludeField,
+    Page,
+    Record,
+    SearchExplanation,
+    SearchResult,
+    SearchResults,
+    VectorInput,
+)
+from likewise.schema import Gin, IndexInfo, VectorIndex
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["AsyncPostgresCollection"]
+
+#: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
+_TABLE_SECONDS = 60.0
+#: A statement holds at most about this much text, whatever its number of rows.
+_BATCH_CHARACTERS = 8_000_000
+_stages = itertools.count(1)
+
+
+class AsyncPostgresCollection(AsyncCollection):
+    """Records in one table."""
+
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        table: Table,
+        *,
+        load: Callable[[str], Awaitable[Table]],
+        embedder: Embedder | None,
+    ) -> None:
+        super().__init__(table.spec, embedder=embedder)
+        self._database = database
+        self._known = table
+        self._known_at = time.monotonic()
+        self._load = load
+
+    async def _table(self) -> Table:
+        if time.monotonic() - self._known_at > _TABLE_SECONDS:
+            self._known = await self._load(self.name)
+            self._known_at = time.monotonic()
+        return self._known
+
+    def using(self, connection: Any) -> Self:
+        return type(self)(
+            AsyncDatabase(borrow_async(connection)), self._known, load=self._load, embedder=self._embedder
+        )
+
+    # --- writing ----------------------------------------------------------------------------------------------------------------
+
+    async def insert(self, records: Record | Iterable[Record]) -> int:
+        return await self._write(records, replace=False)
+
+    async def upsert(self, records: Record | Iterable[Record]) -> int:
+        return await self._write(records, replace=True)
+
+    async def _write(self, records: Record | Iterable[Record], *, replace: bool) -> int:
+        table = await self._table()
+        parts = self._parts(records)
+        first = await anext(parts, None)
+        if first is None:
+            return 0
+        second = await anext(parts, None)
+        if second is None:
+            return await self._write_one(table, first, replace=replace)
+        async with self._database.transaction(collection=self.name) as connection:
+            stage = f"likewise_stage_{next(_stages)}"
+            for statement in statements.stage_table(table, stage):
+                await run(connection, statement)
+            for part in (first, second):
+                await run(connection, statements.write(table, part, replace=replace, stage=stage))
+            async for part in parts:
+                check_deadline()
+                await run(connection, statements.write(table, part, replace=replace, stage=stage))
+            return await self._move(connection, table, stage, replace=replace)
+
+    async def _parts(self, records: Record | Iterable[Record]) -> AsyncIterator[list[Prepared]]:
+        """The records in batches that one statement can carry."""
+        async for batch in self._batches(records):
+            part: list[Prepared] = []
+            size = 0
+            for record in batch:
+                part.append(record)
+                size += len(record.metadata_json) + len(record.content or "")
+                if size > _BATCH_CHARACTERS:
+                    yield part
+                    part, size = [], 0
+            if part:
+                yield part
+
+    async def _write_one(self, table: Table, batch: Sequence[Prepared], *, replace: bool) -> int:
+        """One statement writes the batch: no staging needed."""
+        unique = {record.id: record for record in batch}
+        if len(unique) < len(batch) and not replace:
+            seen: set[str] = set()
+            twice = {r.id for r in batch if r.id in seen or seen.add(r.id)}  # type: ignore[func-returns-value]
+            raise RecordExists(sorted(twice), collection=self.name)
+        statement = statements.write(table, list(unique.values()), replace=replace)
+        async with self._database.transaction(collection=self.name) as connection:
+            try:
+                async with connection.transaction():
+                    return await run(connection, statement)
+            except errors.UniqueViolation:
+                found = await rows(connection, statements.existing_ids(table, list(unique)))
+                if not found:  # the other transaction's record is gone again
+                    raise
+                raise RecordExists([row["id"] for row in found], collection=self.name) from None
+
+    async def _move(self, connection: AsyncConnection[Any], table: Table, stage: str, *, replace: bool) -> int:
+        try:
+            async with connection.transaction():
+                written = await run(connection, statements.move_staged(table, stage, replace=replace))
+        except errors.UniqueViolation:
+            found = await rows(connection, statements.staged_conflicts(table, stage))
+            if not found:
+                raise
+            raise RecordExists([row["id"] for row in found], collection=self.name) from None
+        await connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("pg_temp", stage)))
+        return written
+
+    async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
+        if (ids is None) is (where is None):
+            raise InvalidArgument("delete needs ids or where=, one of the two; to delete everything: where=And()")
+        table = await self._table()
+        if ids is not None:
+            wanted = as_ids(ids)
+            if not wanted:
+                return 0
+            statement = statements.delete_ids(table, wanted)
+        else:
+            condition = check_filter(where, self.columns)
+            assert condition is not None
+            statement = statements.delete_where(table, condition)
+        async with self._database.transaction(collection=self.name) as connection:
+            return await run(connection, statement)
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    async def get_many(self, ids: Iterable[str], *, include: Include = ("metadata", "content")) -> list[Record]:
+        wanted, chosen = as_ids(ids), check_include(include)
+        table = await self._table()
+        found = await self._fetch(statements.get_many(table, wanted, chosen)) if wanted else []
+        return [record_from_row(row, chosen, table.vectors) for row in found]
+
+    async def count(self, where: Where = None) -> int:
+        table = await self._table()
+        found = await self._fetch(statements.count(table, check_filter(where, self.columns)))
+        return int(found[0]["count"])
+
+    async def scan(
+        self,
+        where: Where = None,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        include: Include = ("metadata", "content"),
+    ) -> Page:
+        chosen, condition, limit = check_include(include), check_filter(where, self.columns), check_limit(limit)
+        if cursor is not None:
+            as_ids([cursor])
+        table = await self._table()
+        found = await self._fetch(statements.scan(table, condition, after=cursor, limit=limit, include=chosen))
+        records = [record_from_row(row, chosen, table.vectors) for row in found[:limit]]
+        return Page(records, cursor=records[-1].id if len(found) > limit else None)
+
+    async def _fetch(self, statement: statements.Statement) -> list[Row]:
+        return await self._database.fetch(statement, collection=self.name)
+
+    # --- searching --------------------------------------------------------------------------------------------------------------
+
+    async def search_by_vector(
+        self,
+        vector: VectorInput,
+        *,
+        top_k: int = 10,
+        where: Where = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        using: str | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> SearchResults:
+        top_k, chosen, ef = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        condition = check_filter(where, self.columns)
+        name, field, query = check_query(vector, self._spec, using)
+        furthest = distance_limit(Metric(field.metric), max_distance, min_score)
+        table = await self._table()
+        index = None if exact else table.vector_index(name)
+        statement = statements.search(
+            table, name, query, top_k=top_k, where=condition, include=chosen, index=index, ef_search=ef
+        )
+        found = await self._fetch(statement)
+        plan = "exact" if index is None else "approximate"
+        if index is not None and len(found) < top_k:
+            # The index may have given up early (correlated filters make it), or nothing more matches: look at every row.
+            exactly = statements.search(table, name, query, top_k=top_k, where=condition, include=chosen, index=None)
+            found, plan = await self._fetch(exactly), "approximate, then exact"
+        explanation = SearchExplanation(plan, index.name if index else None, statement.settings)
+        return self._results(table, name, found, chosen, furthest, explanation)
+
+    def _results(
+        self,
+        table: Table,
+        name: str,
+        found: Iterable[Row],
+        include: frozenset[IncludeField],
+        furthest: float | None,
+        explanation: SearchExplanation,
+    ) -> SearchResults:
+        metric = Metric(self._spec.vector_fields[name].metric)
+        near = [row for row in found if furthest is None or row["distance"] <= furthest]
+        near.sort(key=lambda row: (row["distance"], row["id"]))
+        results = [
+            SearchResult(
+                record=record_from_row(row, include, table.vectors),
+                distance=row["distance"],
+                score=metric.score(row["distance"]),
+                similarity=metric.similarity(row["distance"]),
+                rank=rank,
+            )
+            for rank, row in enumerate(near, 1)
+        ]
+        return SearchResults(results, complete=True, explanation=explanation)
+
+    async def search_many(
+        self,
+        vectors: Sequence[VectorInput],
+        *,
+        top_k: int = 10,
+        where: Where = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        using: str | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> list[SearchResults]:
+        top_k, chosen, ef = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        condition = check_filter(where, self.columns)
+        name, field = self._spec.vector_field(using)
+        queries = [check_query(v, self._spec, using)[2] for v in vectors]
+        furthest = distance_limit(Metric(field.metric), max_distance, min_score)
+        if not queries:
+            return []
+        table = await self._table()
+        index = None if exact else table.vector_index(name)
+        groups, settings = await self._search_groups(table, name, queries, top_k, condition, chosen, index, ef)
+        plans = ["exact" if index is None else "approximate"] * len(queries)
+        short = [i for i, group in enumerate(groups) if len(group) < top_k] if index is not None else []
+        if short:
+            again, _ = await self._search_groups(
+                table, name, [queries[i] for i in short], top_k, condition, chosen, None, None
+            )
+            for i, group in zip(short, again, strict=True):
+                groups[i], plans[i] = group, "approximate, then exact"
+        return [
+            self._results(
+                table, name, group, chosen, furthest, SearchExplanation(plan, index.name if index else None, settings)
+            )
+            for group, plan in zip(groups, plans, strict=True)
+        ]
+
+    async def _search_groups(
+        self,
+        table: Table,
+        name: str,
+        queries: Sequence[NDArray[np.float32]],
+        top_k: int,
+        where: Filter | None,
+        include: frozenset[IncludeField],
+        index: TableIndex | None,
+        ef_search: int | None,
+    ) -> tuple[list[list[Row]], Mapping[str, str]]:
+        """The rows found for each query, all in one statement, and the settings that it made."""
+        statement = statements.search_many(
+            table, name, queries, top_k=top_k, where=where, include=include, index=index, ef_search=ef_search
+        )
+        groups: list[list[Row]] = [[] for _ in queries]
+        for row in await self._fetch(statement):
+            groups[row["query"] - 1].append(row)
+        return groups, statement.settings
+
+    async def search_by_vectors(
+        self,
+        vectors: Mapping[str, VectorInput],
+        *,
+        weights: Mapping[str, float] | None = None,
+        top_k: int = 10,
+        where: Where = None,
+        min_score: float | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> SearchResults:
+        top_k, chosen, ef = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        condition = check_filter(where, self.columns)
+        weighed = check_weights(vectors, weights)
+        queries = {name: check_query(vector, self._spec, name or None)[2] for name, vector in vectors.items()}
+        table = await self._table()
+        legs = [
+            statements.Leg(name, query, weighed[name], None if exact else table.vector_index(name))
+            for name, query in queries.items()
+        ]
+        depth = statements.fusion_depth(top_k)
+        while True:
+            statement = statements.fused(table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef)
+            found = await self._fetch(statement)
+            counts = [found[0][f"found_{n}"] if found else 0 for n in range(len(legs))]
+            short = [leg.index is not None and counts[n] < depth for n, leg in enumerate(legs)]
+            if not any(short):
+                break
+            # A leg fell short: that leg again, exactly.
+            legs = [
+                statements.Leg(leg.name, leg.vector, leg.weight, None) if short[n] else leg
+                for n, leg in enumerate(legs)
+            ]
+        results = [
+            SearchResult(
+                record=record_from_row(row, chosen, table.vectors),
+                distance=1.0 - row["score"],
+                score=row["score"],
+                similarity=row["score"],
+                rank=rank,
+            )
+            for rank, row in enumerate(found, 1)
+            if min_score is None or row["score"] >= min_score
+        ]
+        explanation = SearchExplanation(
+            "fused",
+            settings=statement.settings,
+            legs={
+                leg.name: SearchExplanation(
+                    "approximate" if leg.index else "exact", leg.index.name if leg.index else None
+                )
+                for leg in legs
+            },
+        )
+        return SearchResults(results, complete=True, explanation=explanation)
+
+    # --- indexes ----------------------------------------------------------------------------------------------------------------
+
+    async def ensure_indexes(
+        self, *, vector: VectorIndex | None = None, metadata: Gin | None = None, using: str | None = None
+    ) -> list[IndexInfo]:
+        table = self._known = await self._load(self.name)
+        wanted: list[tuple[str | None, VectorIndex | Gin]] = []
+        if vector is not None:
+            wanted.append((table.spec.vector_field(using)[0], vector))
+        elif metadata is None:
+            names = [table.spec.vector_field(using)[0]] if using is not None else list(table.spec.vector_fields)
+            wanted.extend((n, _ddl.default_vector_index(table.spec.vector_fields[n])) for n in names)
+            wanted.append((None, Gin()))
+        if metadata is not None:
+            wanted.append((None, metadata))
+        for name, plan in wanted:
+            if self._index_statement(table, name, plan) is None:
+                continue
+            async with self._database.transaction(collection=self.name) as connection:
+                await connection.execute(
+                    "select pg_advisory_xact_lock(hashtextextended('likewise.index.' || %s, 0))", (self.name,)
+                )
+                # Somebody may have built it while we waited for the lock.
+                table = await self._load(self.name)
+                statement = self._index_statement(table, name, plan)
+                if statement is not None:
+                    await connection.execute(statement)
+            table = self._known = await self._load(self.name)
+        self._known_at = time.monotonic()
+        return self._known.index_infos()
+
+    @staticmethod
+    def _index_statement(table: Table, name: str | None, plan: VectorIndex | Gin) -> sql.Composed | None:
+        if isinstance(plan, Gin):
+            return _ddl.metadata_index(table, plan)[1]
+        assert name is not None
+        return _ddl.vector_index(table, name, plan)[1]
+
+    async def indexes(self) -> list[IndexInfo]:
+        self._known = await self._load(self.name)
+        self._known_at = time.monotonic()
+        return self._known.index_infos()
+
+    async def recall(
+        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+    ) -> float:
+        k, sample = check_top_k(k), check_limit(sample)
+        name, _ = self._spec.vector_field(using)
+        table = await self._table()
+        drawn = await self._fetch(statements.sample_vectors(table, name, sample))
+        if not drawn:
+            raise InvalidArgument(f"collection {self.name!r} is empty, so there is no recall to measure")
+        if table.vector_index(name) is None:
+            return 1.0
+        queries = [unpack_vector(row["vector"], table.element(name)) for row in drawn]
+        truth = await self.search_many(queries, top_k=k, using=using, include=(), exact=True)
+        found = await self.search_many(queries, top_k=k, using=using, include=(), ef_search=ef_search)
+        hits = total = 0
+        for exactly, approximately in zip(truth, found, strict=True):
+            # A record as near as the k-th is as good an answer: ties and duplicates are no misses.
+            furthest = exactly[-1].distance + 1e-6
+            hits += sum(result.distance <= furthest for result in approximately)
+            total += len(exactly)
+        return min(1.0, hits / total)

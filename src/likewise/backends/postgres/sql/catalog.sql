@@ -1,0 +1,66 @@
+-- Everything about one collection's table in one statement: the server, pgvector, the registered specification, columns, indexes.
+select
+    current_setting('server_version_num')::int as server_version,
+    current_setting('server_version') as server_version_text,
+    (
+        select case to_jsonb(d) ->> 'datlocprovider'
+            when 'b' then true when 'i' then false else d.datcollate in ('C', 'POSIX')
+        end
+        from pg_catalog.pg_database as d
+        where d.datname = current_database()
+    ) as code_point_order,
+    (
+        select jsonb_build_object(
+            'schema', n.nspname,
+            'version', e.extversion,
+            'oids', (
+                select jsonb_object_agg(t.typname, t.oid::bigint)
+                from pg_catalog.pg_type as t
+                where t.typnamespace = e.extnamespace and t.typname in ('vector', 'halfvec')
+            )
+        )
+        from pg_catalog.pg_extension as e
+        join pg_catalog.pg_namespace as n on n.oid = e.extnamespace
+        where e.extname = 'vector'
+    ) as extension,
+    c.oid is not null as table_exists,
+    to_regclass('likewise.registry') is not null as registry_exists,
+    (
+        select jsonb_agg(jsonb_build_object(
+            'name', a.attname,
+            'type', case when tn.nspname = 'pg_catalog' then pg_catalog.format_type(a.atttypid, null) else t.typname end,
+            'dimension', a.atttypmod,
+            'not_null', a.attnotnull,
+            'has_default', a.atthasdef or a.attidentity <> '' or a.attgenerated <> ''
+        ) order by a.attnum)
+        from pg_catalog.pg_attribute as a
+        join pg_catalog.pg_type as t on t.oid = a.atttypid
+        join pg_catalog.pg_namespace as tn on tn.oid = t.typnamespace
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    ) as columns,
+    (
+        select array_agg(a.attname::text order by a.attnum)
+        from pg_catalog.pg_index as i
+        join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum = any (i.indkey)
+        where i.indrelid = c.oid and i.indisprimary
+    ) as primary_key,
+    (
+        select jsonb_agg(jsonb_build_object(
+            'name', ic.relname,
+            'method', am.amname,
+            'operator_class', oc.opcname,
+            'definition', pg_catalog.pg_get_indexdef(i.indexrelid),
+            'valid', i.indisvalid and i.indpred is null,
+            'options', to_jsonb(ic.reloptions),
+            'column', a.attname
+        ) order by ic.relname)
+        from pg_catalog.pg_index as i
+        join pg_catalog.pg_class as ic on ic.oid = i.indexrelid
+        join pg_catalog.pg_am as am on am.oid = ic.relam
+        join pg_catalog.pg_opclass as oc on oc.oid = i.indclass[0]
+        left join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum = i.indkey[0] and i.indkey[0] > 0
+        where i.indrelid = c.oid and not i.indisprimary
+    ) as indexes
+from (select 1) as one
+left join pg_catalog.pg_class as c
+    on c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) and c.relname = %(name)s and c.relkind in ('r', 'p')

@@ -1,0 +1,98 @@
+-- Searches a collection by vector, in any SQL client:
+--     select * from likewise.find_similar_multimodal('[…]', 'image', 0.25, 10, 'catalog');
+-- Runs with the caller's rights. The index is used and, where a filter makes it fall short, the search is answered exactly, so that a
+-- result is shorter than max_results only if no more records are similar enough.
+create or replace function likewise.find_similar_multimodal(
+    query_embedding @extension@.vector,
+    target_modality varchar default null,
+    similarity_threshold float8 default 0.7,
+    max_results int default 10,
+    collection text default null
+)
+returns table (
+    content_id text, similarity float8, modality text, content text, metadata jsonb, distance float8
+)
+language plpgsql
+stable
+rows 10
+set search_path = pg_catalog, pg_temp
+-- The function's set clauses are undone when the function returns, so nothing leaks into the caller's transaction.
+@settings@
+as $function$
+declare
+    entry record;
+    tables text[];
+    kind text;
+    operator text;
+    scored text;
+    multimodal boolean;
+    results likewise.found[];
+    scan text;
+begin
+    if query_embedding is null then
+        raise exception 'query_embedding is null' using errcode = 'null_value_not_allowed';
+    end if;
+    if max_results is null or max_results < 1 then
+        raise exception 'max_results is %; it must be at least 1', max_results using errcode = 'invalid_parameter_value';
+    end if;
+    if target_modality is not null and target_modality not in ('text', 'image') then
+        raise exception 'target_modality is %; it must be text or image', quote_literal(target_modality)
+            using errcode = 'invalid_parameter_value';
+    end if;
+    select array_agg(r.name order by r.name) into tables
+    from likewise.registry as r
+    where (find_similar_multimodal.collection is null and (r.spec ->> 'multimodal')::boolean) or r.name = find_similar_multimodal.collection;
+    if tables is null then
+        raise exception 'there is no collection %', coalesce(quote_literal(find_similar_multimodal.collection), 'with modalities')
+            using errcode = 'undefined_table', hint = 'select * from likewise.collections lists them';
+    elsif cardinality(tables) > 1 then
+        raise exception 'there are several collections: %', array_to_string(tables, ', ')
+            using errcode = 'ambiguous_parameter', hint = 'name one in the parameter "collection"';
+    end if;
+    select r.schema_name, r.name, r.spec into entry from likewise.registry as r where r.name = tables[1];
+    if entry.spec ->> 'dimension' is null then
+        raise exception 'collection % has named vectors only', quote_literal(entry.name) using errcode = 'feature_not_supported';
+    end if;
+    if (entry.spec ->> 'dimension')::int <> @extension@.vector_dims(query_embedding) then
+        raise exception 'query_embedding has dimension %, collection % has %', @extension@.vector_dims(query_embedding),
+            quote_literal(entry.name), entry.spec ->> 'dimension' using errcode = 'data_exception';
+    end if;
+    multimodal := coalesce((entry.spec ->> 'multimodal')::boolean, false);
+    if target_modality is not null and not multimodal then
+        raise exception 'collection % is not multimodal, so target_modality has nothing to choose from', quote_literal(entry.name)
+            using errcode = 'invalid_parameter_value';
+    end if;
+
+    kind := entry.spec ->> 'storage';
+    if kind = 'auto' then
+        kind := case when (entry.spec ->> 'dimension')::int <= 2000 then 'vector' else 'halfvec' end;
+    end if;
+    operator := case entry.spec ->> 'metric' when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end;
+    scored := case entry.spec ->> 'metric' when 'cosine' then '1 - s.distance' when 'l2' then '1 / (1 + s.distance)' else '-s.distance' end;
+    perform set_config('hnsw.ef_search', least(1000, greatest(100, max_results))::text, true);
+    -- First as an index answers it; when that is short, with + 0 on the distance, which no index serves: every row is compared.
+    foreach scan in array array['', ' + 0'] loop
+        execute format(
+            'select array_agg(row(s.id, s.content_id, greatest(0, least(1, %s)), s.modality, s.content, s.metadata, s.distance)'
+            '::likewise.found order by s.distance, s.id)'
+            ' from (select t.id, %s as content_id, %s as modality, t.content, t.metadata,'
+            ' (t.vector operator(@extension@.%s) $1::@extension@.%s)%s as distance'
+            ' from %I.%I as t where %s order by distance limit $2) as s',
+            scored,
+            case when multimodal then 't.content_id' else 't.id' end,
+            case when multimodal then 't.modality' else 'null::text' end,
+            operator, kind, scan, entry.schema_name, entry.name,
+            case when target_modality is null then 'true' else 't.modality = $3' end
+        ) into results using query_embedding, max_results, target_modality::text;
+        exit when cardinality(results) = max_results;
+    end loop;
+    return query
+        select f.content_id, f.similarity, f.modality, f.content, f.metadata, f.distance
+        from unnest(results) with ordinality as f(id, content_id, similarity, modality, content, metadata, distance, place)
+        where f.similarity >= similarity_threshold
+        order by f.place;
+end
+$function$;
+
+comment on function likewise.find_similar_multimodal is
+    'Records of a collection nearest to a vector, with their similarity (0..1), best first';

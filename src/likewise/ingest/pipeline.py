@@ -1,0 +1,199 @@
+"""Brings files into a collection: load, chunk, embed, upsert, and remove what a changed file no longer says.
+
+Every record carries its file's ``source`` and ``sha256`` in the metadata. They are what makes a second run fast (files whose
+content is stored already are passed over) and safe to interrupt (a file half-written is written again). New chunks are stored
+before stale ones are removed, so that a file is never missing in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from likewise.abc.stores import Collection
+from likewise.abc.validation import MAX_ID_LENGTH, chunks
+from likewise.errors import DimensionMismatch, InvalidArgument
+from likewise.filters import And, Column, Eq, In, Metadata, NotIn
+from likewise.ingest.chunking import MAX_CHARACTERS, chunk_text
+from likewise.ingest.loading import Document, Unreadable, find_files, load
+from likewise.records import Record
+
+__all__ = ["FileFailure", "IngestReport", "ingest"]
+
+_log = logging.getLogger("likewise.ingest")
+
+#: Files looked at together: their stored state is asked for in one query, their records are embedded together.
+BATCH_FILES = 32
+#: Room in an id for "#" and the number of a chunk.
+_LONGEST_SOURCE = MAX_ID_LENGTH - 12
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailure:
+    """A file that gave no record, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class IngestReport:
+    """What an ingestion did. Files are counted once each: ``stored``, ``unchanged``, or listed in ``failed`` or ``skipped``.
+
+    ``failed`` could not be stored, ``skipped`` were left out on purpose (links that lead elsewhere). ``records`` were written,
+    ``removed`` are the stale records of changed files.
+    """
+
+    stored: int = 0
+    unchanged: int = 0
+    records: int = 0
+    removed: int = 0
+    failed: list[FileFailure] = field(default_factory=list)
+    skipped: list[FileFailure] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        """How many files were looked at."""
+        return self.stored + self.unchanged + len(self.failed) + len(self.skipped)
+
+
+def ingest(
+    collection: Collection,
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    base: str | os.PathLike[str] | None = None,
+    max_characters: int = MAX_CHARACTERS,
+    progress: Callable[[int, int], None] | None = None,
+) -> IngestReport:
+    """Store the pictures and texts among these files and folders; what was done, and what failed and why.
+
+    A picture becomes one record, whose id is its path; a text one record a chunk, with the ids ``path#0``, ``path#1`` … The path is
+    absolute, or relative to ``base``. ``progress`` is called with the number of files
+    done and of all files. The collection needs an embedder. ``NotFound`` if a path does not exist.
+    """
+    if collection.embedder is None:
+        raise InvalidArgument(
+            f"collection {collection.name!r} has no embedder, so files cannot be embedded: create one with embedder='mini'"
+        )
+    pictures = "image" in collection.embedder.card.modalities
+    folder = None if base is None else Path(base).resolve()
+    found = list(find_files(Path(p) for p in paths))
+    report = IngestReport(skipped=[FileFailure(str(path), reason) for path, reason in found if reason is not None])
+    files = [path for path, reason in found if reason is None]
+    done = 0
+    for batch in chunks(files, BATCH_FILES):
+        documents: list[tuple[str, Document]] = []
+        for path in batch:
+            try:
+                document = load(path)
+                if document.kind == "image" and not pictures:
+                    raise Unreadable(f"a picture, and {collection.spec.embedder!r} embeds text only")
+                documents.append((_source(path, folder), document))
+            except Unreadable as error:
+                report.failed.append(FileFailure(str(path), str(error)))
+        _store(collection, documents, max_characters, report)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(files))
+    return report
+
+
+def _source(path: Path, base: Path | None) -> str:
+    """The name that a file goes by; a name too long for an id keeps its beginning and a hash of the whole."""
+    name = path.as_posix() if base is None or not path.is_relative_to(base) else path.relative_to(base).as_posix()
+    name = _printable(name)
+    if len(name) > _LONGEST_SOURCE:
+        name = f"{name[: _LONGEST_SOURCE - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name
+
+
+def _printable(path: str | Path) -> str:
+    """A name that is not Unicode reaches Python with lone surrogates, which no database stores: its bytes are written out."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _records(source: str, document: Document, max_characters: int) -> list[Record]:
+    common = {
+        "source": source,
+        "path": _printable(document.path),
+        "sha256": document.digest,
+        "media_type": document.media_type,
+        "bytes": document.size,
+    }
+    if document.kind == "image":
+        return [Record(source, image=document.data, metadata={**common, "chunk": 0, "chunks": 1})]
+    parts = chunk_text(document.text, max_characters=max_characters)
+    return [
+        Record(f"{source}#{n}", content=part, metadata={**common, "chunk": n, "chunks": len(parts)})
+        for n, part in enumerate(parts)
+    ]
+
+
+def _store(
+    collection: Collection,
+    documents: Sequence[tuple[str, Document]],
+    max_characters: int,
+    report: IngestReport,
+) -> None:
+    stored = _stored(collection, [source for source, _ in documents])
+    pending: list[tuple[str, Document, list[Record]]] = []
+    for source, document in documents:
+        records = _records(source, document, max_characters)
+        if stored.get(source) == {r.id: document.digest for r in records}:
+            report.unchanged += 1
+        else:
+            pending.append((source, document, records))
+    if not pending:
+        return
+    try:
+        report.records += collection.upsert([r for _, _, records in pending for r in records])
+    except DimensionMismatch:
+        raise
+    except InvalidArgument:
+        # One of them cannot be embedded or stored: find out which, and keep the others.
+        pending = _one_by_one(collection, pending, report)
+    for source, _, records in pending:
+        report.stored += 1
+        if source in stored:
+            ids = [r.id for r in records]
+            stale = [i for i in stored[source] if i not in set(ids)]
+            if stale:
+                report.removed += collection.delete(where=And(Eq(Metadata("source"), source), NotIn(Column("id"), ids)))
+
+
+def _one_by_one(
+    collection: Collection, pending: Sequence[tuple[str, Document, list[Record]]], report: IngestReport
+) -> list[tuple[str, Document, list[Record]]]:
+    kept = []
+    for source, document, records in pending:
+        try:
+            report.records += collection.upsert(records)
+            kept.append((source, document, records))
+        except InvalidArgument as error:
+            _log.debug("a file was refused", extra={"source": source}, exc_info=True)
+            report.failed.append(FileFailure(str(document.path), _reason(error)))
+    return kept
+
+
+def _reason(error: InvalidArgument) -> str:
+    """The cause's own words: what stands around them is about a batch of one."""
+    cause = error.__cause__
+    return str(cause if isinstance(cause, InvalidArgument) else error)
+
+
+def _stored(collection: Collection, sources: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What is stored of these files: by source, the digest under each record's id."""
+    found: dict[str, dict[str, str]] = {}
+    cursor: str | None = None
+    while sources:
+        page = collection.scan(In(Metadata("source"), list(sources)), cursor=cursor, limit=1_000, include=("metadata",))
+        for record in page:
+            found.setdefault(str(record.metadata["source"]), {})[record.id] = str(record.metadata.get("sha256", ""))
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return found

@@ -1,0 +1,178 @@
+"""What is stored and what is found: ``Record``, ``SearchResult``, and the lists of them that calls return.
+
+No database, model or filter enters this module. Validation against a collection is in ``likewise.abc.validation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+from likewise._json import json_equal
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    import PIL.Image
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Include",
+    "IncludeField",
+    "Page",
+    "Record",
+    "SearchExplanation",
+    "SearchResult",
+    "SearchResults",
+    "VectorInput",
+]
+
+#: A vector as callers may give it: a sequence of numbers or a one-dimensional numpy array.
+VectorInput: TypeAlias = "Sequence[float] | NDArray[np.floating[Any]] | NDArray[np.integer[Any]]"
+
+IncludeField: TypeAlias = Literal["vector", "metadata", "content"]
+Include: TypeAlias = "Sequence[IncludeField]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One stored thing: an id, one or more vectors, JSON metadata and, if wanted, its text.
+
+    ``vector`` is the collection's own vector, ``vectors`` the named ones of a collection that has several. Records that come back
+    from a collection carry float32 numpy arrays, and only when ``include`` asked for ``"vector"``; metadata and content that were
+    not asked for are empty.
+
+    ``image`` (a path, a file's bytes or a Pillow image) and ``content`` are embedded on the way in when no vector is given and
+    the collection has an embedder; a record with both is placed by its picture and keeps its text. The picture itself is not
+    stored. ``modality`` and ``content_id`` exist in multimodal collections: ``content_id`` names the thing that several records
+    (a product's picture, its description) are about, and is the record's own id unless given.
+    """
+
+    id: str
+    vector: VectorInput | None = None
+    metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    content: str | None = None
+    vectors: Mapping[str, VectorInput] = field(default_factory=lambda: MappingProxyType({}), kw_only=True)
+    image: bytes | str | os.PathLike[str] | PIL.Image.Image | None = field(default=None, kw_only=True)
+    modality: Literal["text", "image"] | None = field(default=None, kw_only=True)
+    content_id: str | None = field(default=None, kw_only=True)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        return (
+            (self.id, self.content, self.modality, self.content_id)
+            == (other.id, other.content, other.modality, other.content_id)
+            and self.image is other.image
+            and json_equal(dict(self.metadata), dict(other.metadata))
+            and _same_vector(self.vector, other.vector)
+            and self.vectors.keys() == other.vectors.keys()
+            and all(_same_vector(v, other.vectors[k]) for k, v in self.vectors.items())
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+def _same_vector(left: VectorInput | None, right: VectorInput | None) -> bool:
+    if left is None or right is None:
+        return left is right
+    return len(left) == len(right) and all(float(a) == float(b) for a, b in zip(left, right, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One record that was found.
+
+    ``distance`` is the metric's (smaller is nearer), ``score`` follows from it (larger is better), ``similarity`` is the score on
+    a scale of 0..1 for thresholds, ``rank`` counts from 1.
+    """
+
+    record: Record
+    distance: float
+    score: float
+    similarity: float
+    rank: int
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self.record.id
+
+
+@dataclass(frozen=True, slots=True)
+class SearchExplanation:
+    """How a search was answered.
+
+    ``plan`` is ``exact`` (every matching row was compared), ``approximate`` (an index answered), ``approximate, then exact`` (the
+    index found too few, so the search was answered again exactly) or ``fused``; ``index`` names the index; ``settings`` are those
+    of the server that were in force for the search; ``legs`` are the parts of a fused search by the name of their vector.
+    """
+
+    plan: str
+    index: str | None = None
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    legs: Mapping[str, SearchExplanation] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class SearchResults(Sequence[SearchResult]):
+    """What a search found, best first.
+
+    ``complete`` says that no matching record within the limits was left out for want of looking: it is true unless the list is
+    shorter than ``top_k`` and the backend could not make sure that nothing else matches.
+    """
+
+    __slots__ = ("_explanation", "_results", "complete")
+
+    def __init__(self, results: Sequence[SearchResult], *, complete: bool, explanation: SearchExplanation) -> None:
+        self._results = tuple(results)
+        self.complete = complete
+        self._explanation = explanation
+
+    def explain(self) -> SearchExplanation:
+        """How the search was answered."""
+        return self._explanation
+
+    @overload
+    def __getitem__(self, index: int) -> SearchResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SearchResult]: ...
+    def __getitem__(self, index: int | slice) -> SearchResult | Sequence[SearchResult]:
+        return self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[SearchResult]:
+        return iter(self._results)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{r.record.id!r}: {r.score:.3f}" for r in self._results[:5])
+        more = ", …" if len(self._results) > 5 else ""
+        return f"<SearchResults [{shown}{more}] complete={self.complete} plan={self._explanation.plan!r}>"
+
+
+class Page(Sequence[Record]):
+    """One page of a listing, in the order of ids; ``cursor`` asks for the next page and is None on the last one."""
+
+    __slots__ = ("_records", "cursor")
+
+    def __init__(self, records: Sequence[Record], *, cursor: str | None) -> None:
+        self._records = tuple(records)
+        self.cursor = cursor
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        return f"<Page of {len(self._records)} records, cursor={self.cursor!r}>"
