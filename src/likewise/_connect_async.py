@@ -50,9 +50,7 @@ async def connect_async(
         from likewise.backends.postgres import AsyncPostgresStore
 
         assert url is not None
-        return await AsyncPostgresStore.open(
-            url, embedders=_embedder, schema=schema, max_connections=max_connections
-        )
+        return await AsyncPostgresStore.open(url, embedders=_embedder, schema=schema, max_connections=max_connections)
     if scheme == "embedded":
         from likewise.backends.postgres import AsyncPostgresStore
         from likewise.backends.postgres.embedded import EmbeddedServer

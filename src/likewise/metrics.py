@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import assert_never
 
-__all__ = ["Metric"]
+__all__ = ["Metric", "similarity"]
 
 
 class Metric(StrEnum):
@@ -49,5 +49,10 @@ class Metric(StrEnum):
         assert_never(self)
 
     def similarity(self, distance: float) -> float:
-        """The score held to 0..1, which is what people put thresholds on."""
-        return min(1.0, max(0.0, self.score(distance)))
+        """The similarity of a distance: its score held to 0..1."""
+        return similarity(self.score(distance))
+
+
+def similarity(score: float) -> float:
+    """The score held to 0..1, which is what people put thresholds on."""
+    return 0.0 if score < 0.0 else 1.0 if score > 1.0 else score

@@ -37,6 +37,14 @@ IncludeField: TypeAlias = Literal["vector", "metadata", "content"]
 Include: TypeAlias = "Sequence[IncludeField]"
 
 
+#: The empty mapping that records without metadata share.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, Any]:
+    return NOTHING
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """One stored thing: an id, one or more vectors, JSON metadata and, if wanted, its text.
@@ -53,9 +61,9 @@ class Record:
 
     id: str
     vector: VectorInput | None = None
-    metadata: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: Mapping[str, Any] = field(default_factory=_nothing)
     content: str | None = None
-    vectors: Mapping[str, VectorInput] = field(default_factory=lambda: MappingProxyType({}), kw_only=True)
+    vectors: Mapping[str, VectorInput] = field(default_factory=_nothing, kw_only=True)
     image: bytes | str | os.PathLike[str] | PIL.Image.Image | None = field(default=None, kw_only=True)
     modality: Literal["text", "image"] | None = field(default=None, kw_only=True)
     content_id: str | None = field(default=None, kw_only=True)
@@ -114,8 +122,8 @@ class SearchExplanation:
 
     plan: str
     index: str | None = None
-    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    legs: Mapping[str, SearchExplanation] = field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, str] = field(default_factory=_nothing)
+    legs: Mapping[str, SearchExplanation] = field(default_factory=_nothing)
 
 
 class SearchResults(Sequence[SearchResult]):

@@ -99,6 +99,7 @@ class CollectionSpec:
     embedder: str | None = field(default=None, kw_only=True)
     storage: Storage = field(default="auto", kw_only=True)
     multimodal: bool | None = field(default=None, kw_only=True)
+    _fields: Mapping[str, VectorField] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_name(self.name, "collection")
@@ -115,6 +116,8 @@ class CollectionSpec:
         object.__setattr__(self, "vectors", MappingProxyType(dict(self.vectors)))
         if self.embedder is not None and (not isinstance(self.embedder, str) or not self.embedder):
             raise InvalidArgument(f"embedder is {self.embedder!r:.80}; it must be a model's name")
+        own = {} if self.dimension is None else {"": VectorField(self.dimension, self.metric, self.storage)}
+        object.__setattr__(self, "_fields", MappingProxyType({**own, **self.vectors}))
         if self.dimension is None and not self.vectors and self.embedder is None:
             raise InvalidArgument(
                 f"collection {self.name!r} has no vector: give a dimension, named vectors, or an embedder (for example 'mini')"
@@ -123,8 +126,7 @@ class CollectionSpec:
     @property
     def vector_fields(self) -> Mapping[str, VectorField]:
         """Every vector by name; the collection's own vector has the empty name and comes first."""
-        own = {} if self.dimension is None else {"": VectorField(self.dimension, self.metric, self.storage)}
-        return {**own, **self.vectors}
+        return self._fields
 
     def vector_field(self, using: str | None) -> tuple[str, VectorField]:
         """The name and field of the vector to search: the named one, else the collection's own, else the only one."""

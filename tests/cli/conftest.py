@@ -51,7 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def likewise(run: Likewise, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Likewise:
+def likewise(run: Likewise, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch) -> Likewise:
     """Call ``likewise`` with a clean PostgreSQL database named by the environment."""
-    monkeypatch.setenv("LIKEWISE_DATABASE_URL", database_url)
+    monkeypatch.setenv("LIKEWISE_DATABASE_URL", fresh_database_url)
     return run

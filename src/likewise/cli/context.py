@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +36,13 @@ class Context:
 
     @contextmanager
     def store(self) -> Iterator[VectorStore]:
-        """The store, open for the block; what takes long says so on stderr."""
-        with likewise.connect(self.database, progress=self.output.note) as store:
+        """The store, open for the block; what takes long, and what the database is warned of, is said on stderr."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            store = likewise.connect(self.database, progress=self.output.note)
+        for warning in caught:
+            self.output.note(f"warning: {warning.message}", style="yellow")
+        with store:
             yield store
 
     def collection(self, store: VectorStore, name: str | None) -> Collection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
+import likewise
 from likewise.cli.exits import EXPLANATIONS, Exit, exit_code
 from likewise.cli.output import Output, redacted
 from likewise.errors import LikewiseError
@@ -33,8 +35,8 @@ class _UsageError(Exception):
         self.usage = usage
 
 
-class _Terminated(BaseException):
-    """SIGTERM: end as after an error, so that the embedded server is let go."""
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: end as after Ctrl-C, so that a query is cancelled and the embedded server let go."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--version", action="version", version=f"likewise {_version()}", help="print the version and exit"
+        "--version", action="version", version=f"likewise {likewise.__version__}", help="print the version and exit"
     )
     _common(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -99,15 +101,6 @@ def _inner_parsers(command: argparse.ArgumentParser) -> Iterator[argparse.Argume
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"likewise.cli.commands.{name}")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("likewise")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,8 +135,11 @@ def _run(arguments: Sequence[str]) -> int:
         return Exit.USAGE
     from likewise.cli.context import Context
 
+    _log(verbose=options.debug)
     try:
         return int(_module(options.command).run(Context(options, output)))
+    except _Terminated:
+        raise
     except KeyboardInterrupt:
         output.error("Interrupted", "interrupted")
         return Exit.INTERRUPTED
@@ -159,6 +155,15 @@ def _run(arguments: Sequence[str]) -> int:
         return Exit.FAILURE
     finally:
         sys.stdout.flush()
+
+
+def _log(*, verbose: bool) -> None:
+    """What libraries log is for --debug; errors reach the user as errors."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.CRITICAL,
+        format="%(name)s: %(message)s",
+        handlers=None if verbose else [logging.NullHandler()],
+    )
 
 
 def _debug(wanted: bool) -> None:

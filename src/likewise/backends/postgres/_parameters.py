@@ -22,9 +22,9 @@ class Parameters:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
-    def add(self, value: object, cast: sql.Composable | None = None) -> sql.Composed:
+    def add(self, value: object, cast: sql.Composable | None = None, *, name: str | None = None) -> sql.Composed:
         """The placeholder of a value, with a cast to the given type where the server could not tell it."""
-        name = f"p{len(self.values)}"
+        name = name or f"p{len(self.values)}"
         self.values[name] = value
         placeholder = sql.Composed([sql.Placeholder(name)])
         return placeholder if cast is None else sql.SQL("{}::{}").format(placeholder, cast)

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
-from likewise.records import IncludeField, Record
+from likewise.records import NOTHING, IncludeField, Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,6 +84,8 @@ def record_from_row(
     row: Mapping[str, Any], include: frozenset[IncludeField], vectors: Sequence[tuple[str, str, Element]]
 ) -> Record:
     """The record in a row whose columns are named as in the table; ``vectors`` are (name, column, element) of the collection."""
+    metadata = row["metadata"] if "metadata" in include else NOTHING
+    content = row["content"] if "content" in include else None
     named: dict[str, NDArray[np.float32]] = {}
     if "vector" in include:
         for name, column, element in vectors:
@@ -91,11 +93,11 @@ def record_from_row(
             if data is not None:
                 named[name] = unpack_vector(data, element)
     return Record(
-        id=row["id"],
-        vector=named.pop("", None),
-        metadata=row["metadata"] if "metadata" in include else {},
-        content=row["content"] if "content" in include else None,
-        vectors=named,
+        row["id"],
+        named.pop("", None),
+        metadata,
+        content,
+        vectors=named or NOTHING,
         modality=row.get("modality"),
         content_id=row.get("content_id"),
     )

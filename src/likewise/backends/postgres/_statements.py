@@ -63,7 +63,7 @@ def fusion_depth(top_k: int) -> int:
 class Statement:
     """SQL with its bound parameters, and the settings that it makes for itself."""
 
-    text: sql.Composed
+    text: sql.Composed | bytes
     parameters: Mapping[str, Any]
     settings: Mapping[str, str]
 
@@ -102,13 +102,14 @@ def search_settings(table: Table, index: TableIndex, top_k: int, ef_search: int 
     """pgvector's dials for one search by this index."""
     settings: dict[str, str] = {}
     if index.method == "hnsw":
-        wanted = ef_search or max(DEFAULT_EF_SEARCH, top_k)
+        wanted = ef_search or _hundreds(top_k)
         if index.quantization == "binary":
-            wanted = max(wanted, _candidates(index, top_k))
+            wanted = max(wanted, _hundreds(_candidates(index, top_k)))
         settings["hnsw.ef_search"] = str(min(MAX_EF_SEARCH, wanted))
         if table.extension.iterative_scan:
             settings["hnsw.iterative_scan"] = "relaxed_order"
-            settings["hnsw.max_scan_tuples"] = str(max(20_000, 20 * top_k))
+            if top_k > 1_000:
+                settings["hnsw.max_scan_tuples"] = str(20 * _hundreds(top_k))
     else:
         lists = int(index.options.get("lists", "100"))
         settings["ivfflat.probes"] = str(min(lists, max(10, round(lists**0.5))))
@@ -117,16 +118,22 @@ def search_settings(table: Table, index: TableIndex, top_k: int, ef_search: int 
     return settings
 
 
+def _hundreds(count: int) -> int:
+    """The count rounded up to hundreds, so that few different statements are made; at least the default ef_search."""
+    return max(DEFAULT_EF_SEARCH, -(-count // 100) * 100)
+
+
 def _candidates(index: TableIndex, top_k: int) -> int:
     """How many candidates an index that holds less than the vector gives to the exact re-ranking."""
     return {"none": top_k, "half": top_k + 10, "binary": max(200, 10 * top_k)}[index.quantization]
 
 
-def _gate(settings: Mapping[str, str], parameters: Parameters) -> list[sql.Composable]:
+def _gate(settings: Mapping[str, str]) -> list[sql.Composable]:
+    """The condition that makes the settings: literals, for they are our own numbers and part of the statement's shape."""
     if not settings:
         return []
     calls = [
-        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), parameters.add(value, sql.SQL("text")))
+        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
         for name, value in settings.items()
     ]
     return [sql.SQL("(SELECT {}) IS NOT NULL").format(sql.SQL(" || ").join(calls))]
@@ -143,6 +150,7 @@ def _nearest(
     index: TableIndex | None,
     settings: Mapping[str, str],
     select: sql.Composable,
+    prefix: str = "",
 ) -> sql.Composed:
     """The ``top_k`` nearest rows as a query with the columns ``select`` and ``distance``, nearest first."""
     field = table.spec.vector_fields[name]
@@ -150,14 +158,14 @@ def _nearest(
     operator = table.extension.operator(OPERATORS[Metric(field.metric)])
     distance = sql.SQL("({} {} {})").format(column, operator, query)
     present = [sql.SQL("{} IS NOT NULL").format(column)] if name else []
-    limit = parameters.add(top_k, sql.SQL("bigint"))
+    limit = parameters.add(top_k, sql.SQL("bigint"), name=f"{prefix}top_k")
     if index is None:
         # "+ 0" keeps the order off every index: all matching rows are compared.
         conditions = _where(table, where, parameters, *present)
         return sql.SQL("SELECT {}, {} + 0 AS distance FROM {} {} ORDER BY distance, {} LIMIT {}").format(
             select, distance, table.name, conditions, table.order, limit
         )
-    conditions = _where(table, where, parameters, *_gate(settings, parameters), *present)
+    conditions = _where(table, where, parameters, *_gate(settings), *present)
     if index.quantization == "none":
         return sql.SQL("SELECT {}, {} AS distance FROM {} {} ORDER BY distance LIMIT {}").format(
             select, distance, table.name, conditions, limit
@@ -176,7 +184,7 @@ def _nearest(
         table.name,
         conditions,
         coarse,
-        parameters.add(_candidates(index, top_k), sql.SQL("bigint")),
+        parameters.add(_candidates(index, top_k), sql.SQL("bigint"), name=f"{prefix}candidates"),
         table.order,
         limit,
     )
@@ -195,9 +203,15 @@ def search(
 ) -> Statement:
     """The nearest rows to one vector; exact without an index."""
     parameters = Parameters()
-    field = table.spec.vector_fields[name]
     settings = search_settings(table, index, top_k, ef_search) if index else {}
-    query = parameters.add(pack_vector(vector, table.element(name)), _sized(table, field.storage, field.dimension))
+    packed = pack_vector(vector, table.element(name))
+    shape = (name, index.name if index else None, include, *settings.values())
+    if where is None and (known := table.texts.get(shape)):
+        values: dict[str, Any] = {"query": packed, "top_k": top_k}
+        if index is not None and index.quantization != "none":
+            values["candidates"] = _candidates(index, top_k)
+        return Statement(known, values, settings)
+    query = parameters.add(packed, table.extension.type(table.element(name)), name="query")
     text = _nearest(
         table,
         name,
@@ -209,11 +223,9 @@ def search(
         settings=settings,
         select=_selected(table, include),
     )
+    if where is None:
+        table.texts[shape] = text.as_bytes(None)
     return _statement(text, parameters, settings)
-
-
-def _sized(table: Table, storage: str, dimension: int) -> sql.Composable:
-    return sql.SQL("{}({})").format(table.extension.type(storage), sql.Literal(dimension))
 
 
 def search_many(
@@ -282,10 +294,8 @@ def fused(
     ranks: list[sql.Composable] = []
     counts: list[sql.Composable] = []
     for number, leg in enumerate(legs):
-        field = table.spec.vector_fields[leg.name]
-        query = parameters.add(
-            pack_vector(leg.vector, table.element(leg.name)), _sized(table, field.storage, field.dimension)
-        )
+        element = table.element(leg.name)
+        query = parameters.add(pack_vector(leg.vector, element), table.extension.type(element))
         nearest = _nearest(
             table,
             leg.name,
@@ -296,6 +306,7 @@ def fused(
             index=leg.index,
             settings=settings if leg.index else {},
             select=sql.SQL("id"),
+            prefix=f"leg_{number}_",
         )
         name = sql.Identifier(f"leg_{number}")
         parts.append(sql.SQL("{} AS MATERIALIZED ({})").format(name, nearest))

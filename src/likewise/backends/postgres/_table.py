@@ -119,19 +119,22 @@ class Table:
     server: Server
     extension: Extension
     indexes: Sequence[TableIndex] = field(default=())
+    #: (name, column, type) of each vector.
+    vectors: tuple[tuple[str, str, Element], ...] = field(init=False, repr=False, compare=False)
+    #: Statements of searches without a filter, which are the same text each time.
+    texts: dict[object, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        vectors = tuple(
+            (name, vector_column(name), cast("Element", field.storage))
+            for name, field in self.spec.vector_fields.items()
+        )
+        object.__setattr__(self, "vectors", vectors)
 
     @property
     def name(self) -> sql.Composable:
         """The table's name with its schema."""
         return sql.Identifier(self.schema, self.spec.name)
-
-    @property
-    def vectors(self) -> tuple[tuple[str, str, Element], ...]:
-        """(name, column, type) of each vector."""
-        return tuple(
-            (name, vector_column(name), cast("Element", field.storage))
-            for name, field in self.spec.vector_fields.items()
-        )
 
     def element(self, name: str) -> Element:
         """How a vector's numbers are stored."""

@@ -29,7 +29,8 @@ def check_url(url: str) -> None:
 def public_url(url: str, info: Any) -> str:
     """The connection string as psql accepts it, with the parameters that were given and no secret in it."""
     given = {k: str(v) for k, v in conninfo_to_dict(url).items() if k not in _SECRET and v is not None}
-    user, database = given.pop("user", info.user), given.pop("dbname", info.dbname)
+    user = given.pop("user", "") or info.user
+    database = given.pop("dbname", "") or info.dbname
     host, port = given.pop("host", ""), given.pop("port", "")
     if host and not host.startswith(("/", "@")) and "," not in host:
         place = f"[{host}]" if ":" in host else quote(host, safe="")

@@ -32,7 +32,7 @@ from likewise.backends.postgres.borrowed import borrow_async
 from likewise.backends.postgres.connection import Database, Row, rows, run
 from likewise.errors import InvalidArgument, RecordExists
 from likewise.filters import Filter, Where, check_filter
-from likewise.metrics import Metric
+from likewise.metrics import Metric, similarity
 from likewise.records import (
     Include,
     IncludeField,
@@ -249,16 +249,12 @@ class PostgresCollection(Collection):
         metric = Metric(self._spec.vector_fields[name].metric)
         near = [row for row in found if furthest is None or row["distance"] <= furthest]
         near.sort(key=lambda row: (row["distance"], row["id"]))
-        results = [
-            SearchResult(
-                record=record_from_row(row, include, table.vectors),
-                distance=row["distance"],
-                score=metric.score(row["distance"]),
-                similarity=metric.similarity(row["distance"]),
-                rank=rank,
-            )
-            for rank, row in enumerate(near, 1)
-        ]
+        results = []
+        for rank, row in enumerate(near, 1):
+            distance = row["distance"]
+            score = metric.score(distance)
+            record = record_from_row(row, include, table.vectors)
+            results.append(SearchResult(record, distance, score, similarity(score), rank))
         return SearchResults(results, complete=True, explanation=explanation)
 
     def search_many(

@@ -78,12 +78,14 @@ class OwnPool(Source):
             self._stale = False
             self._pool.check()
         seconds = remaining()
-        with self._pool.connection(None if seconds is None else min(seconds, ACQUIRE_SECONDS)) as connection:
-            try:
-                yield connection
-            except psycopg.OperationalError:
-                self._stale = connection.closed
-                raise
+        connection = self._pool.getconn(None if seconds is None else min(seconds, ACQUIRE_SECONDS))
+        try:
+            yield connection
+        except psycopg.OperationalError:
+            self._stale = connection.closed
+            raise
+        finally:
+            self._pool.putconn(connection)
 
     def close(self) -> None:
         self._pool.close()
@@ -97,23 +99,25 @@ class Database:
 
     def fetch(self, statement: Statement, *, collection: str | None = None) -> list[Row]:
         """The rows of one reading statement, in one round trip where the connection is ours and no deadline is set."""
-        with translating(collection), self.source.connection() as connection:
-            seconds = remaining()
-            if self.source.private and seconds is None:
-                return rows(connection, statement)
-            # A transaction, or a savepoint in the caller's, that is rolled back: the settings go with it.
-            with connection.transaction(force_rollback=True):
-                _limit(connection, seconds)
-                return rows(connection, statement)
+        with translating(collection):
+            with self.source.connection() as connection:
+                seconds = remaining()
+                if self.source.private and seconds is None:
+                    return rows(connection, statement)
+                # A transaction, or a savepoint in the caller's, that is rolled back: the settings go with it.
+                with connection.transaction(force_rollback=True):
+                    _limit(connection, seconds)
+                    return rows(connection, statement)
 
     @contextmanager
     def transaction(self, *, collection: str | None = None) -> Iterator[Connection[Any]]:
         """A transaction, or a savepoint in the caller's: all of the block is stored, or nothing."""
-        with translating(collection), self.source.connection() as connection, connection.transaction():
-            previous = _limit(connection, remaining())
-            yield connection
-            if previous is not None and not self.source.private:
-                _set_timeout(connection, previous)
+        with translating(collection):
+            with self.source.connection() as connection, connection.transaction():
+                previous = _limit(connection, remaining())
+                yield connection
+                if previous is not None and not self.source.private:
+                    _set_timeout(connection, previous)
 
     def close(self) -> None:
         """Let go of the source."""
@@ -122,9 +126,9 @@ class Database:
 
 def rows(connection: Connection[Any], statement: Statement) -> list[Row]:
     """The rows of a statement, by column; everything in binary format."""
-    with connection.cursor(binary=True, row_factory=dict_row) as cursor:
-        cursor.execute(statement.text, statement.parameters)
-        return cursor.fetchall()
+    cursor = connection.cursor(binary=True, row_factory=dict_row)
+    cursor.execute(statement.text, statement.parameters)
+    return cursor.fetchall()
 
 
 def run(connection: Connection[Any], statement: Statement) -> int:

@@ -77,12 +77,14 @@ class AsyncOwnPool(AsyncSource):
             self._stale = False
             await self._pool.check()
         seconds = remaining()
-        async with self._pool.connection(None if seconds is None else min(seconds, ACQUIRE_SECONDS)) as connection:
-            try:
-                yield connection
-            except psycopg.OperationalError:
-                self._stale = connection.closed
-                raise
+        connection = await self._pool.getconn(None if seconds is None else min(seconds, ACQUIRE_SECONDS))
+        try:
+            yield connection
+        except psycopg.OperationalError:
+            self._stale = connection.closed
+            raise
+        finally:
+            await self._pool.putconn(connection)
 
     async def aclose(self) -> None:
         await self._pool.close()
@@ -123,9 +125,9 @@ class AsyncDatabase:
 
 async def rows(connection: AsyncConnection[Any], statement: Statement) -> list[Row]:
     """The rows of a statement, by column; everything in binary format."""
-    async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
-        await cursor.execute(statement.text, statement.parameters)
-        return await cursor.fetchall()
+    cursor = connection.cursor(binary=True, row_factory=dict_row)
+    await cursor.execute(statement.text, statement.parameters)
+    return await cursor.fetchall()
 
 
 async def run(connection: AsyncConnection[Any], statement: Statement) -> int:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import psycopg
 from psycopg import Connection, sql
 from psycopg.types.json import Jsonb
 
@@ -18,13 +19,14 @@ from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
 from likewise.abc.stores import VectorStore
 from likewise.backends.postgres import _ddl, _install
 from likewise.backends.postgres._errors import translating
+from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._statements import Statement
 from likewise.backends.postgres._table import Extension, Server, Table, indexes_from_rows
 from likewise.backends.postgres._url import check_url, public_url
 from likewise.backends.postgres.borrowed import BorrowedConnection, borrow_async
 from likewise.backends.postgres.collection import PostgresCollection
 from likewise.backends.postgres.connection import Database, OwnPool, Source, rows
-from likewise.errors import BackendError, CollectionNotFound, SchemaMismatch, UnsupportedFeature
+from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
 from likewise.schema import CollectionSpec, check_name
 
 if TYPE_CHECKING:
@@ -173,8 +175,19 @@ class PostgresStore(VectorStore):
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection[Any]]:
-        with self._database.transaction() as connection:
-            yield connection
+        theirs: psycopg.Error | None = None
+        try:
+            with self._database.transaction() as connection:
+                try:
+                    yield connection
+                except psycopg.Error as error:
+                    # The block's own statements are the caller's: their errors go out as the driver raised them.
+                    theirs = error
+                    raise
+        except LikewiseError as ours:
+            if theirs is not None and ours.__cause__ is theirs:
+                raise theirs from None
+            raise
 
     def transaction(self) -> AbstractContextManager[Connection[Any]]:
         return self._transaction()
@@ -192,11 +205,11 @@ class PostgresStore(VectorStore):
     # --- what the catalogue says --------------------------------------------------------------------------------------------------
 
     def _registered(self, name: str | None) -> Statement:
-        text = sql.Composed([sql.SQL(_install.resource("registered.sql"))])  # type: ignore[arg-type]
+        text = sql.Composed([own_sql(_install.resource("registered.sql"))])
         return Statement(text, {"schema": self._schema, "name": name}, {})
 
     def _catalog(self, name: str) -> Statement:
-        text = sql.Composed([sql.SQL(_install.resource("catalog.sql"))])  # type: ignore[arg-type]
+        text = sql.Composed([own_sql(_install.resource("catalog.sql"))])
         return Statement(text, {"schema": self._schema, "name": name}, {})
 
     def _state(self, name: str) -> Mapping[str, Any]:
@@ -277,7 +290,7 @@ class PostgresStore(VectorStore):
         for migration in _install.migrations():
             if migration.number in applied:
                 continue
-            connection.execute(sql.SQL(migration.text))  # type: ignore[arg-type]
+            connection.execute(own_sql(migration.text))
             connection.execute(
                 "insert into likewise.migration (number, name, sha256) values (%s, %s, %s)",
                 (migration.number, migration.name, migration.sha256),
@@ -348,7 +361,10 @@ class PostgresStore(VectorStore):
     def using(self, connection: Any) -> Self:
         """The same store inside the caller's transaction."""
         return type(self)(
-            Database(BorrowedConnection(connection)), url=self._url, embedders=self._embedders, schema=self._schema
+            Database(BorrowedConnection(connection)),
+            url=self._url,
+            embedders=self._embedders,
+            schema=self._schema,
         )
 
 

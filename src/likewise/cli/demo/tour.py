@@ -134,7 +134,7 @@ class _Guide:
         found = self.collection.search(like=example, target_modality="image", top_k=_SHOWN)
         path = self.catalog.image(example)
         query = self._query(
-            "pictures like this picture", f"likewise search --like {example} --modality image", found, started
+            "Pictures like this picture", f"likewise search --like {example} --modality image", found, started
         )
         return Query(query.title, query.code, query.cards, query.milliseconds, query.plan, asked=path)
 

@@ -1,0 +1,233 @@
+# Generated from src/likewise/backends/memory/collection_async.py by tools/async_to_sync.py; edit that file instead.
+"""A collection in memory: checks the arguments, then looks at every row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from likewise._deadline import check_deadline
+from likewise.abc.embedder import Embedder
+from likewise.abc.stores import Collection
+from likewise.abc.validation import (
+    Prepared,
+    as_ids,
+    check_ef_search,
+    check_include,
+    check_limit,
+    check_query,
+    check_top_k,
+    check_weights,
+    distance_limit,
+)
+from likewise.backends.memory._evaluate import matches
+from likewise.backends.memory._search import fuse, fusion_depth, nearest
+from likewise.backends.memory._tables import Tables, record_from_row
+from likewise.errors import InvalidArgument, UnsupportedFeature
+from likewise.filters import Filter, Where, check_filter
+from likewise.metrics import Metric
+from likewise.records import Include, Page, Record, SearchExplanation, SearchResult, SearchResults, VectorInput
+from likewise.schema import CollectionSpec, Gin, IndexInfo, VectorIndex
+
+__all__ = ["MemoryCollection"]
+
+#: After so many rows the deadline is looked at again.
+_ROWS = 1_000
+
+
+class MemoryCollection(Collection):
+    """Records in one table of this process."""
+
+    def __init__(self, tables: Tables, spec: CollectionSpec, *, embedder: Embedder | None) -> None:
+        super().__init__(spec, embedder=embedder)
+        self._tables = tables
+
+    def using(self, connection: Any) -> Self:
+        raise UnsupportedFeature("transactions", backend="memory", hint="each call is atomic; nothing larger is")
+
+    # --- writing ----------------------------------------------------------------------------------------------------------------
+
+    def insert(self, records: Record | Iterable[Record]) -> int:
+        return self._tables.insert(self.name, self._prepared(records))
+
+    def upsert(self, records: Record | Iterable[Record]) -> int:
+        return self._tables.upsert(self.name, self._prepared(records))
+
+    def _prepared(self, records: Record | Iterable[Record]) -> list[Prepared]:
+        """All records, checked; nothing is written before the last one is."""
+        check_deadline()
+        prepared: list[Prepared] = []
+        for batch in self._batches(records):
+            prepared += batch
+            check_deadline()
+        return prepared
+
+    def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
+        if (ids is None) is (where is None):
+            raise InvalidArgument("delete needs ids or where=, one of the two; to delete everything: where=And()")
+        check_deadline()
+        wanted = as_ids(ids) if ids is not None else [row.id for row in self._matching(self._condition(where))]
+        return self._tables.delete(self.name, wanted)
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    def get_many(self, ids: Iterable[str], *, include: Include = ("metadata", "content")) -> list[Record]:
+        wanted, chosen = as_ids(ids), check_include(include)
+        check_deadline()
+        return [record_from_row(row, chosen) for row in self._tables.find(self.name, wanted)]
+
+    def count(self, where: Where = None) -> int:
+        return len(self._matching(self._condition(where)))
+
+    def scan(
+        self,
+        where: Where = None,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        include: Include = ("metadata", "content"),
+    ) -> Page:
+        chosen, condition, limit = check_include(include), self._condition(where), check_limit(limit)
+        if cursor is not None:
+            as_ids([cursor])
+        found = [row for row in self._matching(condition) if cursor is None or row.id > cursor]
+        found.sort(key=lambda row: row.id)
+        records = [record_from_row(row, chosen) for row in found[:limit]]
+        return Page(records, cursor=records[-1].id if len(found) > limit else None)
+
+    def _condition(self, where: Where) -> Filter | None:
+        return check_filter(where, self.columns)
+
+    def _matching(self, condition: Filter | None) -> list[Prepared]:
+        """The rows that match, in no order."""
+        check_deadline()
+        rows = self._tables.rows(self.name)
+        if condition is None:
+            return rows
+        found: list[Prepared] = []
+        for number, row in enumerate(rows, 1):
+            if matches(row, condition):
+                found.append(row)
+            if number % _ROWS == 0:
+                check_deadline()
+        return found
+
+    # --- searching --------------------------------------------------------------------------------------------------------------
+
+    def search_by_vector(
+        self,
+        vector: VectorInput,
+        *,
+        top_k: int = 10,
+        where: Where = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        using: str | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> SearchResults:
+        found = self.search_many(
+            [vector],
+            top_k=top_k,
+            where=where,
+            max_distance=max_distance,
+            min_score=min_score,
+            using=using,
+            include=include,
+            exact=exact,
+            ef_search=ef_search,
+        )
+        return found[0]
+
+    def search_many(
+        self,
+        vectors: Sequence[VectorInput],
+        *,
+        top_k: int = 10,
+        where: Where = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        using: str | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> list[SearchResults]:
+        top_k, chosen, _ = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        condition = self._condition(where)
+        name, field = self._spec.vector_field(using)
+        queries = [check_query(vector, self._spec, using)[2] for vector in vectors]
+        metric = Metric(field.metric)
+        furthest = distance_limit(metric, max_distance, min_score)
+        rows = self._matching(condition)
+        answers = []
+        for query in queries:
+            near = nearest(rows, name, query, metric, top_k)
+            results = [
+                SearchResult(
+                    record=record_from_row(row, chosen),
+                    distance=distance,
+                    score=metric.score(distance),
+                    similarity=metric.similarity(distance),
+                    rank=rank,
+                )
+                for rank, (distance, row) in enumerate(near, 1)
+                if furthest is None or distance <= furthest
+            ]
+            answers.append(SearchResults(results, complete=True, explanation=SearchExplanation("exact")))
+        return answers
+
+    def search_by_vectors(
+        self,
+        vectors: Mapping[str, VectorInput],
+        *,
+        weights: Mapping[str, float] | None = None,
+        top_k: int = 10,
+        where: Where = None,
+        min_score: float | None = None,
+        include: Include = ("metadata", "content"),
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> SearchResults:
+        top_k, chosen, _ = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        condition = self._condition(where)
+        weighed = check_weights(vectors, weights)
+        queries = {name: check_query(vector, self._spec, name or None) for name, vector in vectors.items()}
+        rows = self._matching(condition)
+        depth = fusion_depth(top_k)
+        rankings = {
+            name: [row for _, row in nearest(rows, name, query, Metric(field.metric), depth)]
+            for name, (_, field, query) in queries.items()
+        }
+        results = [
+            SearchResult(
+                record=record_from_row(row, chosen), distance=1.0 - score, score=score, similarity=score, rank=rank
+            )
+            for rank, (score, row) in enumerate(fuse(rankings, weighed, top_k), 1)
+            if min_score is None or score >= min_score
+        ]
+        explanation = SearchExplanation("fused", legs={name: SearchExplanation("exact") for name in queries})
+        return SearchResults(results, complete=True, explanation=explanation)
+
+    # --- indexes ----------------------------------------------------------------------------------------------------------------
+
+    def ensure_indexes(
+        self, *, vector: VectorIndex | None = None, metadata: Gin | None = None, using: str | None = None
+    ) -> list[IndexInfo]:
+        raise UnsupportedFeature("indexes", backend="memory", hint="every search is exact")
+
+    def indexes(self) -> list[IndexInfo]:
+        check_deadline()
+        self._tables.spec(self.name)
+        return []
+
+    def recall(
+        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+    ) -> float:
+        check_top_k(k)
+        check_limit(sample)
+        check_ef_search(ef_search)
+        name, _ = self._spec.vector_field(using)
+        if not any(name in row.vectors for row in self._matching(None)):
+            raise InvalidArgument(f"collection {self.name!r} is empty, so there is no recall to measure")
+        return 1.0

@@ -1,0 +1,54 @@
+"""Fixtures that every test may ask for: PostgreSQL servers and empty databases in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from likewise.testing.database import empty_database, server_url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of the test server: ``LIKEWISE_TEST_DATABASE_URL``, or an embedded PostgreSQL of the newest version."""
+    with server_url(os.environ.get("LIKEWISE_TEST_DATABASE_URL")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_16_server() -> Iterator[str]:
+    """The URL of an embedded PostgreSQL 16."""
+    with server_url(version=16) as url:
+        yield url
+
+
+def _checked(server: str) -> Iterator[str]:
+    with empty_database(server) as url:
+        yield url
+        with psycopg.connect(url) as connection:
+            left = connection.execute(
+                "select state, query from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+                " and state like 'idle in transaction%'"
+            ).fetchall()
+        assert not left, f"transactions were left open: {left}"
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a database for the whole session; tests drop the collections that they make."""
+    yield from _checked(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def database_16_url(postgres_16_server: str) -> Iterator[str]:
+    """The same on PostgreSQL 16."""
+    yield from _checked(postgres_16_server)
+
+
+@pytest.fixture
+def fresh_database_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a database of this test's own, empty."""
+    yield from _checked(postgres_server)
