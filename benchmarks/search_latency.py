@@ -15,7 +15,6 @@ import os
 import platform
 import statistics
 import struct
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +39,7 @@ def vectors(count: int, dimension: int, seed: int) -> NDArray[np.float32]:
     centres = np.random.default_rng(0).normal(size=(200, dimension))
     rng = np.random.default_rng(seed)
     made = centres[rng.integers(200, size=count)] + 0.8 * rng.normal(size=(count, dimension))
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
 
 
 def pack(vector: NDArray[np.float32]) -> BinaryParameter:
@@ -87,10 +86,14 @@ def main() -> None:
         collection: Collection = store.ensure_collection(CollectionSpec("bench", dimension=options.dimension))
         started = time.perf_counter()
         stored = vectors(options.rows, options.dimension, 1)
-        collection.upsert(Record(f"r{i}", v, {"n": i, "tag": f"t{i % 50}"}, f"content of record {i}") for i, v in enumerate(stored))
+        collection.upsert(
+            Record(f"r{i}", v, {"n": i, "tag": f"t{i % 50}"}, f"content of record {i}") for i, v in enumerate(stored)
+        )
         loaded = time.perf_counter()
         collection.ensure_indexes()
-        print(f"{options.rows:,} x {options.dimension}: load {loaded - started:.1f} s, indexes {time.perf_counter() - loaded:.1f} s")
+        print(
+            f"{options.rows:,} x {options.dimension}: load {loaded - started:.1f} s, indexes {time.perf_counter() - loaded:.1f} s"
+        )
         print(f"recall@10 at ef_search {EF_SEARCH}: {collection.recall(sample=50, ef_search=EF_SEARCH):.3f}")
         asyncio.run(compare(url, collection, options))
         info = store.info()
@@ -125,4 +128,4 @@ async def compare(url: str, collection: Collection, options: argparse.Namespace)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

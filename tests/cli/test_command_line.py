@@ -21,7 +21,7 @@ from likewise.cli.exits import EXPLANATIONS, Exit, exit_code
 from likewise.cli.main import COMMANDS, build_parser
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Likewise
+    from cli.conftest import Likewise
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_LINE = [sys.executable, "-m", "likewise.cli.main"]

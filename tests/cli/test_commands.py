@@ -16,7 +16,7 @@ from likewise import CollectionSpec, Record
 from likewise.cli.exits import Exit
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Likewise
+    from cli.conftest import Likewise
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from likewise.cli.demo.tour import Card, Join, Measured, Query, Tour
 from likewise.cli.exits import Exit
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Likewise
+    from cli.conftest import Likewise
 
 
 def well_formed(text: str) -> None:

@@ -18,7 +18,7 @@ from likewise.cli.exits import Exit
 from likewise.ingest import Unreadable, chunk_text, load
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Likewise
+    from cli.conftest import Likewise
 
 Ingest = Callable[..., dict[str, Any]]
 

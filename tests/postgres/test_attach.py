@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import psycopg
 import psycopg_pool
@@ -18,12 +16,12 @@ SPEC = CollectionSpec("things", dimension=3)
 
 
 @pytest.fixture
-def url(fresh_database_url: str) -> Iterator[str]:
+def url(fresh_database_url: str) -> str:
     with likewise.connect(fresh_database_url) as store:
         store.ensure_collection(SPEC).upsert([Record("known", [1, 0, 0], {"n": 1})])
         with store.transaction() as connection:
             connection.execute("create table product (id text primary key, price int)")
-    yield fresh_database_url
+    return fresh_database_url
 
 
 def ids(url: str) -> set[str]:

@@ -23,7 +23,7 @@ from likewise import (
     VectorField,
     VectorStore,
 )
-from likewise.backends.postgres import _statements
+from likewise.backends.postgres import _searches, _statements
 from likewise.backends.postgres._install import migrations
 
 
@@ -55,7 +55,7 @@ def plan(store: VectorStore, collection: Collection, top_k: int = 10) -> str:
     table = collection._known  # type: ignore[attr-defined]
     index = table.vector_index("")
     vector = np.ones(collection.spec.dimension or 1, np.float32)
-    statement = _statements.search(
+    statement = _searches.search(
         table, "", vector, top_k=top_k, where=None, include=frozenset({"metadata"}), index=index
     )
     with store.transaction() as connection:
@@ -160,7 +160,7 @@ def test_a_filtered_search_returns_top_k_if_that_many_match(opened: VectorStore,
             assert found.complete
     assert len(collection.search_by_vector(vectors[0], top_k=300)) == 300
     assert len(collection.search_by_vector(vectors[0], top_k=5_000)) == 5_000
-    many = collection.search_many(vectors[:5], top_k=100, where=Metadata("n") < 7)
+    many = collection.search_many(list(vectors[:5]), top_k=100, where=Metadata("n") < 7)
     assert [len(found) for found in many] == [7] * 5
 
 

@@ -18,7 +18,7 @@ from likewise.abc.stores import VectorStore
 from likewise.codecs import DataclassCodec, PydanticCodec
 from likewise.errors import InvalidArgument, InvalidRecord, RecordExists, RecordNotFound
 from likewise.filters import Metadata
-from likewise.records import Record
+from likewise.records import Include, Record
 from likewise.schema import CollectionSpec
 from likewise.typed import TypedCollection
 
@@ -140,7 +140,7 @@ class TestDataclassCodec:
     @pytest.mark.parametrize("role", ["id", "content", "vector", "image"])
     def test_fields_that_do_not_exist(self, role: str) -> None:
         with pytest.raises(InvalidArgument, match="no field 'nope'"):
-            DataclassCodec(Maker, **{"id": "name", role: "nope"})  # type: ignore[arg-type]
+            DataclassCodec(Maker, **{"id": "name", role: "nope"})
 
     def test_another_class_is_refused(self) -> None:
         with pytest.raises(InvalidRecord, match="expected a Thing, got Maker"):
@@ -193,7 +193,7 @@ class TestTypedCollection:
         with pytest.raises(RecordExists):
             things.insert(thing(5))
         assert things.upsert(thing(5, title="new")) == 1
-        everything = ("vector", "metadata", "content")
+        everything: Include = ("vector", "metadata", "content")
         assert things.get("t5", include=everything).title == "new"
         with pytest.raises(RecordNotFound):
             things.get("t6")

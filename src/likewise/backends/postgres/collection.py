@@ -25,6 +25,7 @@ from likewise.abc.validation import (
     distance_limit,
 )
 from likewise.backends.postgres import _ddl
+from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
@@ -225,14 +226,14 @@ class PostgresCollection(Collection):
         furthest = distance_limit(Metric(field.metric), max_distance, min_score)
         table = self._table()
         index = None if exact else table.vector_index(name)
-        statement = statements.search(
+        statement = searches.search(
             table, name, query, top_k=top_k, where=condition, include=chosen, index=index, ef_search=ef
         )
         found = self._fetch(statement)
         plan = "exact" if index is None else "approximate"
         if index is not None and len(found) < top_k:
             # The index may have given up early (correlated filters make it), or nothing more matches: look at every row.
-            exactly = statements.search(table, name, query, top_k=top_k, where=condition, include=chosen, index=None)
+            exactly = searches.search(table, name, query, top_k=top_k, where=condition, include=chosen, index=None)
             found, plan = self._fetch(exactly), "approximate, then exact"
         explanation = SearchExplanation(plan, index.name if index else None, statement.settings)
         return self._results(table, name, found, chosen, furthest, explanation)
@@ -307,7 +308,7 @@ class PostgresCollection(Collection):
         ef_search: int | None,
     ) -> tuple[list[list[Row]], Mapping[str, str]]:
         """The rows found for each query, all in one statement, and the settings that it made."""
-        statement = statements.search_many(
+        statement = searches.search_many(
             table, name, queries, top_k=top_k, where=where, include=include, index=index, ef_search=ef_search
         )
         groups: list[list[Row]] = [[] for _ in queries]
@@ -333,12 +334,12 @@ class PostgresCollection(Collection):
         queries = {name: check_query(vector, self._spec, name or None)[2] for name, vector in vectors.items()}
         table = self._table()
         legs = [
-            statements.Leg(name, query, weighed[name], None if exact else table.vector_index(name))
+            searches.Leg(name, query, weighed[name], None if exact else table.vector_index(name))
             for name, query in queries.items()
         ]
-        depth = statements.fusion_depth(top_k)
+        depth = searches.fusion_depth(top_k)
         while True:
-            statement = statements.fused(table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef)
+            statement = searches.fused(table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef)
             found = self._fetch(statement)
             counts = [found[0][f"found_{n}"] if found else 0 for n in range(len(legs))]
             short = [leg.index is not None and counts[n] < depth for n, leg in enumerate(legs)]
@@ -346,8 +347,7 @@ class PostgresCollection(Collection):
                 break
             # A leg fell short: that leg again, exactly.
             legs = [
-                statements.Leg(leg.name, leg.vector, leg.weight, None) if short[n] else leg
-                for n, leg in enumerate(legs)
+                searches.Leg(leg.name, leg.vector, leg.weight, None) if short[n] else leg for n, leg in enumerate(legs)
             ]
         results = [
             SearchResult(

@@ -140,10 +140,10 @@ def _settings(store: VectorStore) -> Iterator[Finding]:
         size, used = connection.execute(
             "select pg_database_size(current_database()), (select count(*) from pg_stat_activity)"
         ).fetchone()
-    for name in _SETTINGS:
-        if settings[name] is not None:
-            wrong = name == "server_encoding" and settings[name] != "UTF8"
-            detail = f"{settings[name]}; Likewise needs UTF8" if wrong else settings[name]
+    for name, setting in settings.items():
+        if setting is not None:
+            wrong = name == "server_encoding" and setting != "UTF8"
+            detail = f"{setting}; Likewise needs UTF8" if wrong else setting
             yield Finding(f"setting {name}", "error" if wrong else "ok", detail)
     yield Finding("size of the database", "ok", _size(size))
     yield Finding("connections", "ok", f"{used} of {settings['max_connections']}")

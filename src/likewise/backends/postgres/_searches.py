@@ -1,0 +1,277 @@
+"""What we say to PostgreSQL about records: every statement with its parameters, made by pure functions.
+
+Searches set pgvector's dials inside the statement itself: ``(SELECT set_config(…, true)) IS NOT NULL`` is a condition without columns, which
+the executor checks once, before the first row is read (a "one-time filter"). The settings last for the transaction, which in autocommit is
+this one statement: one round trip, nothing for a pooled connection to forget. On a caller's own connection searches run in a
+savepoint that is rolled back, which undoes the settings too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from likewise.backends.postgres._ddl import quantized
+from likewise.backends.postgres._parameters import Parameters
+from likewise.backends.postgres._rows import pack_vector, pack_vectors
+from likewise.backends.postgres._statements import Statement, make_statement, selected, where_clause
+from likewise.backends.postgres._table import OPERATORS, Table, TableIndex, vector_column
+from likewise.filters import Filter
+from likewise.metrics import Metric
+from likewise.records import IncludeField
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Leg", "fused", "fusion_depth", "search", "search_many"]
+
+#: Default ef_search: recall@10 of 0.95 and more at a few hundred thousand vectors.
+DEFAULT_EF_SEARCH = 100
+MAX_EF_SEARCH = 1_000
+#: How deep each leg of a fused search looks, and the constant of reciprocal rank fusion.
+RRF_CONSTANT = 60
+
+
+def fusion_depth(top_k: int) -> int:
+    """How many records each leg of a fused search ranks."""
+    return max(100, 5 * top_k)
+
+
+def search_settings(table: Table, index: TableIndex, top_k: int, ef_search: int | None) -> dict[str, str]:
+    """pgvector's dials for one search by this index."""
+    settings: dict[str, str] = {}
+    if index.method == "hnsw":
+        wanted = ef_search or _hundreds(top_k)
+        if index.quantization == "binary":
+            wanted = max(wanted, _hundreds(_candidates(index, top_k)))
+        settings["hnsw.ef_search"] = str(min(MAX_EF_SEARCH, wanted))
+        if table.extension.iterative_scan:
+            settings["hnsw.iterative_scan"] = "relaxed_order"
+            if top_k > 1_000:
+                settings["hnsw.max_scan_tuples"] = str(20 * _hundreds(top_k))
+    else:
+        lists = int(index.options.get("lists", "100"))
+        settings["ivfflat.probes"] = str(min(lists, max(10, round(lists**0.5))))
+        if table.extension.iterative_scan:
+            settings["ivfflat.iterative_scan"] = "relaxed_order"
+    return settings
+
+
+def _hundreds(count: int) -> int:
+    """The count rounded up to hundreds, so that few different statements are made; at least the default ef_search."""
+    return max(DEFAULT_EF_SEARCH, -(-count // 100) * 100)
+
+
+def _candidates(index: TableIndex, top_k: int) -> int:
+    """How many candidates an index that holds less than the vector gives to the exact re-ranking."""
+    return {"none": top_k, "half": top_k + 10, "binary": max(200, 10 * top_k)}[index.quantization]
+
+
+def _gate(settings: Mapping[str, str]) -> list[sql.Composable]:
+    """The condition that makes the settings: literals, for they are our own numbers and part of the statement's shape."""
+    if not settings:
+        return []
+    calls = [
+        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in settings.items()
+    ]
+    return [sql.SQL("(SELECT {}) IS NOT NULL").format(sql.SQL(" || ").join(calls))]
+
+
+def _nearest(
+    table: Table,
+    name: str,
+    query: sql.Composable,
+    top_k: int,
+    where: Filter | None,
+    parameters: Parameters,
+    *,
+    index: TableIndex | None,
+    settings: Mapping[str, str],
+    select: sql.Composable,
+    prefix: str = "",
+) -> sql.Composed:
+    """The ``top_k`` nearest rows as a query with the columns ``select`` and ``distance``, nearest first."""
+    field = table.spec.vector_fields[name]
+    column = sql.Identifier(vector_column(name))
+    operator = table.extension.operator(OPERATORS[Metric(field.metric)])
+    distance = sql.SQL("({} {} {})").format(column, operator, query)
+    present = [sql.SQL("{} IS NOT NULL").format(column)] if name else []
+    limit = parameters.add(top_k, sql.SQL("bigint"), name=f"{prefix}top_k")
+    if index is None:
+        # "+ 0" keeps the order off every index: all matching rows are compared.
+        conditions = where_clause(table, where, parameters, *present)
+        return sql.SQL("SELECT {}, {} + 0 AS distance FROM {} {} ORDER BY distance, {} LIMIT {}").format(
+            select, distance, table.name, conditions, table.order, limit
+        )
+    conditions = where_clause(table, where, parameters, *_gate(settings), *present)
+    if index.quantization == "none":
+        return sql.SQL("SELECT {}, {} AS distance FROM {} {} ORDER BY distance LIMIT {}").format(
+            select, distance, table.name, conditions, limit
+        )
+    hamming = index.quantization == "binary"
+    coarse = sql.SQL("{} {} {}").format(
+        quantized(table, column, field, index.quantization),
+        table.extension.operator("<~>") if hamming else operator,
+        quantized(table, query, field, index.quantization),
+    )
+    return sql.SQL(
+        "SELECT {}, {} AS distance FROM (SELECT * FROM {} {} ORDER BY {} LIMIT {}) AS candidates ORDER BY distance, {} LIMIT {}"
+    ).format(
+        select,
+        distance,
+        table.name,
+        conditions,
+        coarse,
+        parameters.add(_candidates(index, top_k), sql.SQL("bigint"), name=f"{prefix}candidates"),
+        table.order,
+        limit,
+    )
+
+
+def search(
+    table: Table,
+    name: str,
+    vector: NDArray[np.float32],
+    *,
+    top_k: int,
+    where: Filter | None,
+    include: frozenset[IncludeField],
+    index: TableIndex | None,
+    ef_search: int | None = None,
+) -> Statement:
+    """The nearest rows to one vector; exact without an index."""
+    parameters = Parameters()
+    settings = search_settings(table, index, top_k, ef_search) if index else {}
+    packed = pack_vector(vector, table.element(name))
+    shape = (name, index.name if index else None, include, *settings.values())
+    if where is None and (known := table.texts.get(shape)):
+        values: dict[str, Any] = {"query": packed, "top_k": top_k}
+        if index is not None and index.quantization != "none":
+            values["candidates"] = _candidates(index, top_k)
+        return Statement(known, values, settings)
+    query = parameters.add(packed, table.extension.type(table.element(name)), name="query")
+    text = _nearest(
+        table,
+        name,
+        query,
+        top_k,
+        where,
+        parameters,
+        index=index,
+        settings=settings,
+        select=selected(table, include),
+    )
+    if where is None:
+        table.texts[shape] = text.as_bytes(None)
+    return make_statement(text, parameters, settings)
+
+
+def search_many(
+    table: Table,
+    name: str,
+    vectors: Sequence[NDArray[np.float32]],
+    *,
+    top_k: int,
+    where: Filter | None,
+    include: frozenset[IncludeField],
+    index: TableIndex | None,
+    ef_search: int | None = None,
+) -> Statement:
+    """The nearest rows to each of several vectors, in one statement; column ``query`` is the vector's place, from 1."""
+    parameters = Parameters()
+    element = table.element(name)
+    settings = search_settings(table, index, top_k, ef_search) if index else {}
+    queries = parameters.add(
+        pack_vectors(vectors, element, table.extension.oids[element]),
+        sql.SQL("{}[]").format(table.extension.type(element)),
+    )
+    nearest = _nearest(
+        table,
+        name,
+        sql.SQL("queries.vector_"),
+        top_k,
+        where,
+        parameters,
+        index=index,
+        settings=settings,
+        select=selected(table, include),
+    )
+    text = sql.SQL(
+        "SELECT queries.query, nearest.* FROM unnest({}) WITH ORDINALITY AS queries(vector_, query) CROSS JOIN LATERAL ({}) AS nearest"
+    ).format(queries, nearest)
+    return make_statement(text, parameters, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One ranking of a fused search."""
+
+    name: str
+    vector: NDArray[np.float32]
+    weight: float
+    index: TableIndex | None
+
+
+def fused(
+    table: Table,
+    legs: Sequence[Leg],
+    *,
+    top_k: int,
+    where: Filter | None,
+    include: frozenset[IncludeField],
+    ef_search: int | None,
+) -> Statement:
+    """Several rankings fused by reciprocal rank; the columns ``score`` and, for each leg, ``found_<n>``: how many rows it ranked."""
+    parameters = Parameters()
+    depth = fusion_depth(top_k)
+    settings: dict[str, str] = {}
+    for leg in legs:
+        if leg.index is not None:
+            settings |= search_settings(table, leg.index, depth, ef_search)
+    parts: list[sql.Composable] = []
+    ranks: list[sql.Composable] = []
+    counts: list[sql.Composable] = []
+    for number, leg in enumerate(legs):
+        element = table.element(leg.name)
+        query = parameters.add(pack_vector(leg.vector, element), table.extension.type(element))
+        nearest = _nearest(
+            table,
+            leg.name,
+            query,
+            depth,
+            where,
+            parameters,
+            index=leg.index,
+            settings=settings if leg.index else {},
+            select=sql.SQL("id"),
+            prefix=f"leg_{number}_",
+        )
+        name = sql.Identifier(f"leg_{number}")
+        parts.append(sql.SQL("{} AS MATERIALIZED ({})").format(name, nearest))
+        ranks.append(
+            sql.SQL("SELECT id, {}::float8 / ({} + row_number() OVER (ORDER BY distance, {})) AS part FROM {}").format(
+                parameters.add(leg.weight), sql.Literal(RRF_CONSTANT), table.order, name
+            )
+        )
+        counts.append(sql.SQL("(SELECT count(*) FROM {}) AS {}").format(name, sql.Identifier(f"found_{number}")))
+    best = parameters.add(sum(leg.weight for leg in legs) / (RRF_CONSTANT + 1), sql.SQL("float8"))
+    text = sql.SQL(
+        "WITH {}, fused AS (SELECT id, sum(part) / {} AS score FROM ({}) AS ranks GROUP BY id ORDER BY score DESC, {} LIMIT {})"
+        " SELECT {}, fused.score, {} FROM fused JOIN {} AS t ON t.id = fused.id ORDER BY fused.score DESC, fused.{}"
+    ).format(
+        sql.SQL(", ").join(parts),
+        best,
+        sql.SQL(" UNION ALL ").join(ranks),
+        table.order,
+        parameters.add(top_k, sql.SQL("bigint")),
+        selected(table, include, "t"),
+        sql.SQL(", ").join(counts),
+        table.name,
+        table.order,
+    )
+    return make_statement(text, parameters, settings)
