@@ -69,10 +69,15 @@ def test_exit_codes_are_explained_in_the_help_and_in_the_documentation() -> None
         assert f"| {int(code)} | {text} |" in page
 
 
-def test_every_command_is_in_the_documentation() -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_is_in_the_documentation(command: str) -> None:
     page = (ROOT / "docs/howto/command-line.md").read_text("utf-8")
-    for command in COMMANDS:
-        assert f"## likewise {command}" in page
+    section = page.partition(f"\n## likewise {command}\n")[2].partition("\n## ")[0]
+    assert section
+    common = {"--help", "--json", "--debug", "--database"}
+    for parser in parsers(ALL[f"likewise {command}"]):
+        options = {o for action in parser._actions for o in action.option_strings if o.startswith("--")} - common
+        assert not [o for o in options if o not in section], parser.prog
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.55 
 main { max-width: 1120px; margin: 0 auto; padding: 56px 24px 72px; }
 h1 { font-size: clamp(30px, 5vw, 46px); line-height: 1.1; letter-spacing: -.02em; margin: 0 0 14px; text-wrap: balance; }
 h2 { font-size: 21px; letter-spacing: -.01em; margin: 0 0 4px; }
-p { margin: 0 0 12px; max-width: 70ch; } .soft { color: var(--soft); }
+p { margin: 0 0 12px; max-width: 76ch; } .soft { color: var(--soft); }
 section { margin-top: 52px; }
 code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; overflow-x: auto; margin: 14px 0; }
@@ -46,10 +46,10 @@ dl div { background: var(--card); padding: 14px 18px; }
 dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .meta { color: var(--soft); font-size: 14px; }
 .head { display: flex; gap: 18px; align-items: center; }
-.head img { width: 84px; height: 84px; object-fit: cover; border-radius: 10px; border: 2px solid var(--accent); }
+.head img { width: 84px; height: 84px; object-fit: contain; background: #fff; padding: 4px; border-radius: 10px; border: 2px solid var(--accent); }
 .cards { list-style: none; margin: 18px 0 0; padding: 0; display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); }
 .cards li { background: var(--card); border: 1px solid var(--line); border-radius: 12px; overflow: hidden; display: flex; flex-direction: column; }
-.cards img { width: 100%; aspect-ratio: 4 / 3; object-fit: cover; display: block; background: var(--line); }
+.cards img { width: 100%; aspect-ratio: 4 / 3; object-fit: contain; display: block; background: #fff; padding: 8px; }
 .cards .words { padding: 10px 13px 12px; font-size: 14px; line-height: 1.4; } .cards b { display: block; font-weight: 600; }
 .meter { height: 4px; background: var(--bar); } .meter i { display: block; height: 100%; background: var(--accent); }
 .wide { overflow-x: auto; }

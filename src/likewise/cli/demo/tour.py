@@ -21,8 +21,8 @@ _SHOWN = 5
 _REPEATS = 60
 _SENTENCES = ("a bird with a long neck", "a red fruit", "a fast vehicle")
 _LIKE = ("a dog", "a musical instrument")
-_FILTERED = ("something to keep warm", 40)
-_JOINED = "a gift for a child"
+_FILTERED = ("an animal with stripes", 40)
+_JOINED = "a toy for a child"
 
 #: The threshold of 0.15 is for the demo's small model: its cosines between words and pictures that do not match are around 0.16.
 STATEMENT = """\
@@ -100,7 +100,7 @@ def tour(store: VectorStore, built: Built, catalog: Catalog) -> Tour:
     collection = built.collection
     embedder = collection.embedder
     assert embedder is not None
-    embedder.warm_up()
+    embedder.embed_texts(["the first sentence waits for the model to be loaded"])
     guide = _Guide(collection, catalog)
     queries = [guide.words(sentence) for sentence in _SENTENCES]
     queries += [guide.picture(words) for words in _LIKE]

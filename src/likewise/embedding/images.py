@@ -1,0 +1,115 @@
+"""Pictures from anywhere to plain RGB: told by their content, bounded in size, turned upright. No model enters here.
+
+A picture is attacker's ground: only six formats are opened, the number of pixels is read from the header before anything is decoded, and
+what Pillow finds wrong comes out as one error that names the picture.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from likewise.abc.embedder import ImageInput
+from likewise.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "decode_image", "decode_images"]
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 64 * 1024 * 1024
+
+
+def decode_images(images: Sequence[ImageInput]) -> list[PIL.Image.Image]:
+    """Each of the pictures in RGB; ``InvalidArgument`` names the position of one that cannot be used."""
+    if isinstance(images, str | bytes | os.PathLike):
+        raise InvalidArgument("expected a list of pictures, got one: put it in a list")
+    return [decode_image(image, what=f"picture {position}") for position, image in enumerate(images)]
+
+
+def decode_image(
+    source: ImageInput, *, what: str = "picture", max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> PIL.Image.Image:
+    """The picture in RGB, upright, transparent parts on white; of an animation the first frame.
+
+    ``source`` is a path, a file's bytes or a Pillow image; ``what`` names it in errors. ``InvalidArgument`` if it cannot be read, is
+    none of ``FORMATS``, or has more than ``max_pixels`` or ``max_bytes``.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if isinstance(source, Image.Image):
+        return _flatten(source)
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        what = f"{what} ({path})"
+        try:
+            if path.stat().st_size > max_bytes:
+                raise InvalidArgument(f"{what} has {path.stat().st_size:,} bytes; at most {max_bytes:,} are read")
+            data = path.read_bytes()
+        except (OSError, ValueError) as error:
+            raise InvalidArgument(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    elif isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    else:
+        raise InvalidArgument(f"{what} is a {type(source).__name__}; give a path, a file's bytes or a Pillow image")
+    if len(data) > max_bytes:
+        raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {max_bytes:,} are read")
+    if not data:
+        raise InvalidArgument(f"{what} is empty: it has no bytes")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of sizes that we judge ourselves, and of damaged metadata that we do not use.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                pixels = image.width * image.height
+                if pixels > max_pixels:
+                    raise InvalidArgument(
+                        f"{what} is {image.width:,} x {image.height:,} pixels; at most {max_pixels:,} in all are decoded: make it smaller"
+                    )
+                image.draft("RGB", (512, 512))
+                image.load()
+                return _flatten(ImageOps.exif_transpose(image))
+    except InvalidArgument:
+        raise
+    except UnidentifiedImageError as error:
+        raise InvalidArgument(f"{what} is not a picture in one of the formats {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise InvalidArgument(
+            f"{what} has too many pixels; at most {max_pixels:,} are decoded: make it smaller"
+        ) from error
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
+        # What Pillow's decoders raise for damaged files is not one class.
+        raise InvalidArgument(f"{what} is damaged and cannot be decoded: {error}") from error
+
+
+def _flatten(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The picture in RGB, eight bits a channel, transparency on white."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        # Sixteen bits and more: scaled by the range in use, since the type does not say what white is.
+        low, high = (float(v) for v in image.convert("F").getextrema())  # type: ignore[arg-type]
+        high = 65_535.0 if image.mode.startswith("I;16") else max(high, low + 1.0)
+        low = 0.0 if image.mode.startswith("I;16") else low
+        return image.convert("F").point(lambda v: (v - low) * (255.0 / (high - low))).convert("L").convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()

@@ -1,0 +1,74 @@
+"""Embedders by name: those of this package, those of other packages (entry points), and those that an application registers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeAlias
+
+from likewise.abc.embedder import Embedder
+from likewise.embedding.hashing import HashingEmbedder
+from likewise.embedding.mini import MiniEmbedder
+from likewise.errors import InvalidArgument, ModelNotAvailable
+
+__all__ = ["DEFAULT_MODEL", "EmbedderFactory", "available_models", "load_embedder", "register_embedder"]
+
+DEFAULT_MODEL = "mini"
+#: Other packages offer models under this entry point group; the entry point's name is the model's family.
+ENTRY_POINTS = "likewise.embedders"
+
+#: Makes an embedder from what follows the colon in its name: ``"conse"`` in ``mini:conse``, "" in ``mini``. ValueError if it cannot.
+EmbedderFactory: TypeAlias = Callable[[str], Embedder]
+
+_lock = threading.Lock()
+_factories: dict[str, EmbedderFactory] = {"mini": MiniEmbedder.from_variant, "hashing": HashingEmbedder.from_variant}
+_loaded: dict[str, Embedder] = {}
+
+
+@cache
+def _offered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def available_models() -> list[str]:
+    """The families of models that can be named, in alphabetical order."""
+    return sorted({*_factories, *_offered()})
+
+
+def register_embedder(name: str, factory: EmbedderFactory) -> None:
+    """Make a family of models available under a name in this process; a family of the same name is replaced."""
+    if not name or ":" in name:
+        raise InvalidArgument(f"{name!r} cannot name a family of models: it must not be empty or have a colon in it")
+    with _lock:
+        _factories[name] = factory
+        for loaded in [n for n in _loaded if n.partition(":")[0] == name]:
+            del _loaded[loaded]
+
+
+def load_embedder(name: str) -> Embedder:
+    """The embedder of this name (``mini``, ``mini:conse``, ``hashing:64`` …), the same object each time.
+
+    Its weights are loaded at its first use. ``ModelNotAvailable`` for an unknown name lists the known ones.
+    """
+    with _lock:
+        if name in _loaded:
+            return _loaded[name]
+        family, _, variant = name.partition(":")
+        factory = _factories.get(family)
+        if factory is None:
+            point = _offered().get(family)
+            if point is None:
+                raise ModelNotAvailable(
+                    f"no embedding model is called {name!r:.80}; there are: {', '.join(available_models())}. Other packages add models by "
+                    f"the entry point group {ENTRY_POINTS!r}, applications with likewise.embedding.register_embedder",
+                    model=name,
+                )
+            factory = point.load()
+        try:
+            embedder = factory(variant)
+        except ValueError as error:
+            raise ModelNotAvailable(f"embedding model {name!r:.80}: {error}", model=name) from error
+        _loaded[name] = embedder
+        return embedder
