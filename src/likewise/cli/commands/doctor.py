@@ -106,15 +106,22 @@ def _model(name: str) -> Iterator[Finding]:
 
     embedder = load_embedder(name)
     card = embedder.card
-    embedder.warm_up()
-    vectors = embedder.embed_texts(["a red apple", "a green pear"])
-    if vectors.shape != (2, card.dimension):
-        yield Finding(
-            f"model {name}", "error", f"gives vectors of shape {vectors.shape}, its card says {card.dimension}"
-        )
-        return
+    # Embedding something reads the model's files, and a file that is damaged is refused by its checksum.
+    embedded = [embedder.embed_texts(["a red apple", "a green pear"])]
+    if "image" in card.modalities:
+        from PIL import Image
+
+        embedded.append(embedder.embed_images([Image.new("RGB", (8, 8), colour) for colour in ("red", "green")]))
+    for vectors in embedded:
+        if vectors.shape != (2, card.dimension) or not bool((abs(vectors) < 2).all()):
+            yield Finding(
+                f"model {name}", "error", f"gives vectors of shape {vectors.shape}, its card says {card.dimension}"
+            )
+            return
     yield Finding(
-        f"model {name}", "ok", f"revision {card.revision}, dimension {card.dimension}, {' and '.join(card.modalities)}"
+        f"model {name}",
+        "ok",
+        f"revision {card.revision}, dimension {card.dimension}, {' and '.join(card.modalities)}; its files are read and sound",
     )
     if card.notice:
         yield Finding(f"model {name}: notice", "note", " ".join(card.notice.split()))
