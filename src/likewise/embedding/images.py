@@ -49,17 +49,17 @@ def decode_image(
         path = Path(source)
         what = f"{what} ({path})"
         try:
-            if path.stat().st_size > max_bytes:
-                raise InvalidArgument(f"{what} has {path.stat().st_size:,} bytes; at most {max_bytes:,} are read")
-            data = path.read_bytes()
+            size = path.stat().st_size
+            data = path.read_bytes() if size <= max_bytes else b""
         except (OSError, ValueError) as error:
             raise InvalidArgument(f"{what} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     elif isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
+        size = len(data)
     else:
         raise InvalidArgument(f"{what} is a {type(source).__name__}; give a path, a file's bytes or a Pillow image")
-    if len(data) > max_bytes:
-        raise InvalidArgument(f"{what} has {len(data):,} bytes; at most {max_bytes:,} are read")
+    if size > max_bytes:
+        raise InvalidArgument(f"{what} has {size:,} bytes; at most {max_bytes:,} are read")
     if not data:
         raise InvalidArgument(f"{what} is empty: it has no bytes")
     try:

@@ -111,7 +111,7 @@ def _next_commands(context: Context) -> Sequence[str]:
     database = " --database …" if given and not os.environ.get("LIKEWISE_DATABASE_URL") else ""
     statement = "select category, count(*), avg(price) from products group by 1 order by 2 desc"
     return (
-        f'likewise search "a boat on the water" -c demo{database}',
+        f'likewise search "a big wild cat" -c demo{database}',
         f"""likewise search "something sweet" -c demo --where '{{"price": {{"$lt": 10}}}}'{database}""",
         f'likewise sql "{statement}"{database}',
         f"likewise ingest ~/Pictures -c mine{database}",

@@ -20,9 +20,9 @@ __all__ = ["Card", "Join", "Measured", "Query", "Tour", "tour"]
 _SHOWN = 5
 _REPEATS = 60
 _SENTENCES = ("a bird with a long neck", "a red fruit", "a fast vehicle")
-_LIKE = ("a dog", "a musical instrument")
+_LIKE = ("a lion", "a musical instrument")
 _FILTERED = ("an animal with stripes", 40)
-_JOINED = "a toy for a child"
+_JOINED = "a juicy fruit"
 
 #: The threshold of 0.15 is for the demo's small model: its cosines between words and pictures that do not match are around 0.16.
 STATEMENT = """\
