@@ -16,7 +16,7 @@ import platform
 import statistics
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ import psycopg
 from numpy.typing import NDArray
 
 import likewise
-from likewise import AsyncCollection, Collection, CollectionSpec, Record
+from likewise import Collection, CollectionSpec, Record
 from likewise.backends.postgres._rows import BinaryParameter
 from likewise.testing.database import empty_database, server_url
 
@@ -55,11 +55,13 @@ def timed(call: Callable[[NDArray[np.float32]], object], queries: NDArray[np.flo
     return taken
 
 
-async def timed_async(collection: AsyncCollection, queries: NDArray[np.float32]) -> list[float]:
+async def timed_async(
+    call: Callable[[NDArray[np.float32]], Awaitable[object]], queries: NDArray[np.float32]
+) -> list[float]:
     taken = []
     for query in queries:
         started = time.perf_counter()
-        await collection.search_by_vector(query, ef_search=EF_SEARCH)
+        await call(query)
         taken.append((time.perf_counter() - started) * 1e3)
     return taken
 
@@ -71,6 +73,19 @@ def hand_written(connection: psycopg.Connection[Any]) -> Callable[[NDArray[np.fl
 
     def search(query: NDArray[np.float32]) -> object:
         return connection.execute(HAND_WRITTEN, (pack(query),), prepare=True, binary=True).fetchall()
+
+    return search
+
+
+async def hand_written_async(
+    connection: psycopg.AsyncConnection[Any],
+) -> Callable[[NDArray[np.float32]], Awaitable[object]]:
+    await connection.execute("select '[1]'::vector")
+    await connection.execute(f"set hnsw.ef_search = {EF_SEARCH}")
+    await connection.execute("set hnsw.iterative_scan = relaxed_order")
+
+    async def search(query: NDArray[np.float32]) -> object:
+        return await (await connection.execute(HAND_WRITTEN, (pack(query),), prepare=True, binary=True)).fetchall()
 
     return search
 
@@ -105,26 +120,31 @@ def main() -> None:
 
 async def compare(url: str, collection: Collection, options: argparse.Namespace) -> None:
     rounds = 10
-    results: dict[str, list[float]] = {"hand-written": [], "likewise, sync": [], "likewise, async": []}
+    names = ("sync by hand", "sync likewise", "async by hand", "async likewise")
+    results: dict[str, list[float]] = {name: [] for name in names}
     with psycopg.connect(url, autocommit=True) as connection:
-        by_hand = hand_written(connection)
-        async with await likewise.connect_async(url) as store:
+        async with (
+            await psycopg.AsyncConnection.connect(url, autocommit=True) as async_connection,
+            await likewise.connect_async(url) as store,
+        ):
+            by_hand, by_hand_async = hand_written(connection), await hand_written_async(async_connection)
             twin = await store.collection("bench")
             for number in range(rounds + 1):
                 queries = vectors(max(1, options.repeat // rounds), options.dimension, 100 + number)
-                measured = {
-                    "hand-written": timed(by_hand, queries),
-                    "likewise, sync": timed(lambda q: collection.search_by_vector(q, ef_search=EF_SEARCH), queries),
-                    "likewise, async": await timed_async(twin, queries),
-                }
+                measured = (
+                    timed(by_hand, queries),
+                    timed(lambda q: collection.search_by_vector(q, ef_search=EF_SEARCH), queries),
+                    await timed_async(by_hand_async, queries),
+                    await timed_async(lambda q: twin.search_by_vector(q, ef_search=EF_SEARCH), queries),
+                )
                 if number:  # the first round warms caches and prepares statements
-                    for name, taken in measured.items():
+                    for name, taken in zip(names, measured, strict=True):
                         results[name].extend(taken)
-    base = statistics.median(results["hand-written"])
-    print(f"{'':18}{'p50 ms':>8}{'p95 ms':>8}{'ratio':>8}")
+    print(f"{'':16}{'p50 ms':>8}{'p95 ms':>8}{'ratio':>8}")
     for name, taken in results.items():
+        base = statistics.median(results[f"{name.split()[0]} by hand"])
         p95 = statistics.quantiles(taken, n=20)[-1]
-        print(f"{name:18}{statistics.median(taken):8.3f}{p95:8.3f}{statistics.median(taken) / base:8.2f}")
+        print(f"{name:16}{statistics.median(taken):8.3f}{p95:8.3f}{statistics.median(taken) / base:8.2f}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -34,6 +34,8 @@ DEFAULT_EF_SEARCH = 100
 MAX_EF_SEARCH = 1_000
 #: How deep each leg of a fused search looks, and the constant of reciprocal rank fusion.
 RRF_CONSTANT = 60
+#: How many statements a table remembers; more come only from callers that never ask for the same ``top_k`` twice.
+_MAX_TEXTS = 256
 
 
 def fusion_depth(top_k: int) -> int:
@@ -93,7 +95,6 @@ def _nearest(
     index: TableIndex | None,
     settings: Mapping[str, str],
     select: sql.Composable,
-    prefix: str = "",
 ) -> sql.Composed:
     """The ``top_k`` nearest rows as a query with the columns ``select`` and ``distance``, nearest first."""
     field = table.spec.vector_fields[name]
@@ -101,7 +102,8 @@ def _nearest(
     operator = table.extension.operator(OPERATORS[Metric(field.metric)])
     distance = sql.SQL("({} {} {})").format(column, operator, query)
     present = [sql.SQL("{} IS NOT NULL").format(column)] if name else []
-    limit = parameters.add(top_k, sql.SQL("bigint"), name=f"{prefix}top_k")
+    # A literal: with a parameter here the planner would not know how few rows are wanted, and would plan each call anew.
+    limit = sql.Literal(top_k)
     if index is None:
         # "+ 0" keeps the order off every index: all matching rows are compared.
         conditions = where_clause(table, where, parameters, *present)
@@ -127,7 +129,7 @@ def _nearest(
         table.name,
         conditions,
         coarse,
-        parameters.add(_candidates(index, top_k), sql.SQL("bigint"), name=f"{prefix}candidates"),
+        sql.Literal(_candidates(index, top_k)),
         table.order,
         limit,
     )
@@ -148,12 +150,9 @@ def search(
     parameters = Parameters()
     settings = search_settings(table, index, top_k, ef_search) if index else {}
     packed = pack_vector(vector, table.element(name))
-    shape = (name, index.name if index else None, include, *settings.values())
+    shape = (name, index.name if index else None, include, top_k, *settings.values())
     if where is None and (known := table.texts.get(shape)):
-        values: dict[str, Any] = {"query": packed, "top_k": top_k}
-        if index is not None and index.quantization != "none":
-            values["candidates"] = _candidates(index, top_k)
-        return Statement(known, values, settings)
+        return Statement(known, {"query": packed}, settings)
     query = parameters.add(packed, table.extension.type(table.element(name)), name="query")
     text = _nearest(
         table,
@@ -167,6 +166,8 @@ def search(
         select=selected(table, include),
     )
     if where is None:
+        if len(table.texts) >= _MAX_TEXTS:
+            table.texts.clear()
         table.texts[shape] = text.as_bytes(None)
     return make_statement(text, parameters, settings)
 
@@ -249,7 +250,6 @@ def fused(
             index=leg.index,
             settings=settings if leg.index else {},
             select=sql.SQL("id"),
-            prefix=f"leg_{number}_",
         )
         name = sql.Identifier(f"leg_{number}")
         parts.append(sql.SQL("{} AS MATERIALIZED ({})").format(name, nearest))
