@@ -55,4 +55,4 @@ class Metric(StrEnum):
 
 def similarity(score: float) -> float:
     """The score held to 0..1, which is what people put thresholds on."""
-    return 0.0 if score < 0.0 else 1.0 if score > 1.0 else score
+    return 0.0 if score < 0.0 else min(score, 1.0)

@@ -74,8 +74,8 @@ def to_json(value: object) -> Any:
         return dict(value)
     if isinstance(value, set | frozenset | tuple):
         return list(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
+    if callable(to_list := getattr(value, "tolist", None)):  # numpy arrays and scalars
+        return to_list()
     return str(value)
 
 

@@ -145,7 +145,7 @@ class _Compiler:
     def _join(self, operator: str, operands: Sequence[Filter], empty: str) -> sql.Composable:
         if not operands:
             return own_sql(empty)
-        return own_sql("({})").format(sql.SQL(operator).join([self.compile(o) for o in operands]))
+        return sql.SQL("({})").format(own_sql(operator).join([self.compile(o) for o in operands]))
 
     def _any(self, conditions: Sequence[sql.Composable]) -> sql.Composable:
         return sql.SQL("({})").format(sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("false")

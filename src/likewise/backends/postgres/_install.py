@@ -47,14 +47,14 @@ class Migration:
 @cache
 def resource(name: str) -> str:
     """The text of a file under ``sql/``."""
-    return files(__package__).joinpath("sql", name).read_text(encoding="utf-8")
+    return files("likewise.backends.postgres").joinpath("sql", name).read_text(encoding="utf-8")
 
 
 @cache
 def migrations() -> tuple[Migration, ...]:
     """All migrations in order."""
     found = []
-    for path in files(__package__).joinpath("sql", "migrations").iterdir():
+    for path in files("likewise.backends.postgres").joinpath("sql", "migrations").iterdir():
         number, _, name = path.name.removesuffix(".sql").partition("_")
         found.append(Migration(int(number), name, path.read_text(encoding="utf-8")))
     return tuple(sorted(found, key=lambda m: m.number))
@@ -67,7 +67,7 @@ def functions(extension: Extension) -> list[sql.SQL]:
     if extension.iterative_scan:
         settings += "\nset hnsw.iterative_scan = 'relaxed_order'"
     result = []
-    for path in sorted(files(__package__).joinpath("sql", "functions").iterdir(), key=lambda p: p.name):
+    for path in sorted(files("likewise.backends.postgres").joinpath("sql", "functions").iterdir(), key=lambda p: p.name):
         text = path.read_text(encoding="utf-8").replace("@extension@", schema).replace("@settings@", settings)
         result.append(own_sql(text))
     return result

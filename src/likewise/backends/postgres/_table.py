@@ -76,7 +76,7 @@ class Extension:
 
     def operator(self, symbol: str) -> sql.Composable:
         """An operator of the extension, with its schema: no search_path is trusted."""
-        return own_sql("OPERATOR({}.{})").format(sql.Identifier(self.schema), sql.SQL(symbol))
+        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.schema), own_sql(symbol))
 
 
 @dataclass(frozen=True, slots=True)

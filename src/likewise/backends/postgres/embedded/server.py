@@ -22,6 +22,7 @@ from typing import Self
 from urllib.parse import quote
 
 import psycopg
+from psycopg import sql
 
 from likewise.backends.postgres.embedded import cluster, postmaster
 from likewise.backends.postgres.embedded.binaries import Binaries, find_binaries, reachable_binaries
@@ -237,7 +238,7 @@ class EmbeddedServer:
                     with connect("template1") as template:
                         template.execute("create extension if not exists vector")
                     connection.execute(
-                        psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(cluster.DATABASE))
+                        sql.SQL("create database {}").format(sql.Identifier(cluster.DATABASE))
                     )
         except psycopg.Error as exc:
             raise BackendUnavailable(
