@@ -10,7 +10,7 @@ What is rewritten, in code:
 - ``async def``, ``async with``, ``async for`` (comprehensions too) and ``await`` lose their word;
 - names that begin with ``Async`` lose it: ``AsyncStore`` is ``Store``, ``AsyncIterator`` is ``Iterator``;
 - ``AsyncGenerator[Y, S]`` is ``Generator[Y, S, None]``, ``Awaitable[T]`` is ``T``;
-- the words of ``WORDS``, and of the twin's own ``words``;
+- the words of ``PYTHON`` and ``WORDS``, and of the twin's own ``words``;
 - names of modules that the table lists: ``stores_async`` is ``stores``;
 - ``import asyncio`` becomes the imports that its replacements need; any other use of asyncio is an error;
 - ``@pytest.mark.asyncio`` goes.
@@ -71,23 +71,26 @@ BY_HAND: dict[str, str] = {
     "src/likewise/abc/running_async.py": "src/likewise/abc/running.py",
 }
 
-#: Words replaced in every module. One that no module uses is an error: take it out, or put it in when it is needed.
-#: A dotted word of asyncio brings the import of its replacement's module.
-WORDS: dict[str, str] = {
-    "AbstractAsyncContextManager": "AbstractContextManager",
+#: Words of Python's own asynchronous protocols, replaced wherever they stand; a module may come to need any of them.
+PYTHON: dict[str, str] = {
     "StopAsyncIteration": "StopIteration",
-    "__aenter__": "__enter__",
-    "__aexit__": "__exit__",
     "__aiter__": "__iter__",
     "__anext__": "__next__",
-    "aclose": "close",
     "aclosing": "closing",
-    "anext": "next",
-    "asynccontextmanager": "contextmanager",
     "asyncio.Lock": "threading.Lock",
     "asyncio.sleep": "time.sleep",
     "enter_async_context": "enter_context",
     "pytest_asyncio.fixture": "pytest.fixture",
+}
+
+#: Other words replaced in every module. One that no module uses is an error: take it out, or put it in when it is needed.
+WORDS: dict[str, str] = {
+    "AbstractAsyncContextManager": "AbstractContextManager",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "aclose": "close",
+    "anext": "next",
+    "asynccontextmanager": "contextmanager",
 }
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -192,7 +195,7 @@ def convert(
 
     Raises ``ConversionError`` for what has no synchronous form in the tables.
     """
-    table = {**words, **twin.words}
+    table = {**PYTHON, **words, **twin.words}
     source = _Source(twin.source, _without_asyncio_marks(_Source(twin.source, _by_markers(twin.source, text))))
     pairs = {**by_hand, **{t.source: t.target for t in twins}}
     modules = {PurePosixPath(path).stem: PurePosixPath(target).stem for path, target in pairs.items()}

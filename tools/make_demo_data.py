@@ -37,7 +37,7 @@ def pick(key: str, count: int) -> int:
 
 def name_of(caption: str) -> str:
     """A product's name from its caption: 'A great blue heron.' is 'Great blue heron'."""
-    name = re.split(r"[.!]| is ", caption)[0].strip()
+    name = re.split(r"[.!]| is | lets | has ", caption)[0].strip()
     for article in ("A ", "An ", "The ", "Some "):
         name = name.removeprefix(article)
     return name[:1].upper() + name[1:]

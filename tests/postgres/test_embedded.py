@@ -46,6 +46,8 @@ folder = Path(sys.argv[2])
 
 def script(code: str, folder: Path, *, uid: int = 0) -> subprocess.Popen[str]:
     """Another process that runs ``code`` with ``folder``, as user ``uid`` (0: as ourselves), spoken to through its pipes."""
+    if uid and ROOT and not may_use(Account(uid=uid, gid=uid, name=str(uid), switch=True), Path(sys.prefix)):
+        pytest.skip(f"other users cannot reach this Python: {sys.prefix}")
     command = [sys.executable, "-W", "error", "-c", PRELUDE + code, str(uid), str(folder)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT

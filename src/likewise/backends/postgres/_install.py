@@ -67,7 +67,9 @@ def functions(extension: Extension) -> list[sql.SQL]:
     if extension.iterative_scan:
         settings += "\nset hnsw.iterative_scan = 'relaxed_order'"
     result = []
-    for path in sorted(files("likewise.backends.postgres").joinpath("sql", "functions").iterdir(), key=lambda p: p.name):
+    for path in sorted(
+        files("likewise.backends.postgres").joinpath("sql", "functions").iterdir(), key=lambda p: p.name
+    ):
         text = path.read_text(encoding="utf-8").replace("@extension@", schema).replace("@settings@", settings)
         result.append(own_sql(text))
     return result

@@ -17,7 +17,7 @@ from psycopg_pool import ConnectionPool
 from likewise.backends.postgres.connection import Source
 from likewise.errors import InvalidArgument
 
-__all__ = ["BorrowedConnection", "BorrowedPool", "borrow_async"]
+__all__ = ["BorrowedConnection", "BorrowedPool", "borrow"]
 
 
 class BorrowedConnection(Source):
@@ -54,7 +54,7 @@ class BorrowedPool(Source):
             outer.commit()
 
 
-def borrow_async(lender: Any) -> Source:
+def borrow(lender: Any) -> Source:
     """The source that a lent object makes; ``InvalidArgument`` says what may be lent."""
     if isinstance(lender, Connection):
         return BorrowedConnection(lender)

@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from likewise.backends.postgres.connection_async import AsyncSource
 from likewise.errors import InvalidArgument
 
-__all__ = ["AsyncBorrowedConnection", "AsyncBorrowedPool", "borrow_async"]
+__all__ = ["AsyncBorrowedConnection", "AsyncBorrowedPool", "borrow"]
 
 
 class AsyncBorrowedConnection(AsyncSource):
@@ -53,7 +53,7 @@ class AsyncBorrowedPool(AsyncSource):
             await outer.commit()
 
 
-def borrow_async(lender: Any) -> AsyncSource:
+def borrow(lender: Any) -> AsyncSource:
     """The source that a lent object makes; ``InvalidArgument`` says what may be lent."""
     if isinstance(lender, AsyncConnection):
         return AsyncBorrowedConnection(lender)

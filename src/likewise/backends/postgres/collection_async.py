@@ -28,7 +28,7 @@ from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
-from likewise.backends.postgres.borrowed_async import borrow_async
+from likewise.backends.postgres.borrowed_async import borrow
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
 from likewise.errors import InvalidArgument, RecordExists
 from likewise.filters import Filter, Where, check_filter
@@ -82,9 +82,7 @@ class AsyncPostgresCollection(AsyncCollection):
         return self._known
 
     def using(self, connection: Any) -> Self:
-        return type(self)(
-            AsyncDatabase(borrow_async(connection)), self._known, load=self._load, embedder=self._embedder
-        )
+        return type(self)(AsyncDatabase(borrow(connection)), self._known, load=self._load, embedder=self._embedder)
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._statements import Statement
 from likewise.backends.postgres._table import Extension, Server, Table, indexes_from_rows
 from likewise.backends.postgres._url import check_url, public_url
-from likewise.backends.postgres.borrowed import BorrowedConnection, borrow_async
+from likewise.backends.postgres.borrowed import BorrowedConnection, borrow
 from likewise.backends.postgres.collection import PostgresCollection
 from likewise.backends.postgres.connection import Database, OwnPool, Source, rows
 from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
@@ -100,7 +100,7 @@ class PostgresStore(VectorStore):
     @classmethod
     def attach(cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public") -> Self:
         """A store on connections that the caller lends, and keeps."""
-        source = borrow_async(lender)
+        source = borrow(lender)
         return cls(Database(source), url="postgresql://", embedders=embedders, schema=schema)
 
     @property

@@ -22,7 +22,7 @@ from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._statements import Statement
 from likewise.backends.postgres._table import Extension, Server, Table, indexes_from_rows
 from likewise.backends.postgres._url import check_url, public_url
-from likewise.backends.postgres.borrowed_async import AsyncBorrowedConnection, borrow_async
+from likewise.backends.postgres.borrowed_async import AsyncBorrowedConnection, borrow
 from likewise.backends.postgres.collection_async import AsyncPostgresCollection
 from likewise.backends.postgres.connection_async import AsyncDatabase, AsyncOwnPool, AsyncSource, rows
 from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
@@ -99,7 +99,7 @@ class AsyncPostgresStore(AsyncVectorStore):
     @classmethod
     def attach(cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public") -> Self:
         """A store on connections that the caller lends, and keeps."""
-        source = borrow_async(lender)
+        source = borrow(lender)
         return cls(AsyncDatabase(source), url="postgresql://", embedders=embedders, schema=schema)
 
     @property

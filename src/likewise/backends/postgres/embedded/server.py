@@ -237,9 +237,7 @@ class EmbeddedServer:
                     # First into the template, so that the database is born with it: no kill can leave one without.
                     with connect("template1") as template:
                         template.execute("create extension if not exists vector")
-                    connection.execute(
-                        sql.SQL("create database {}").format(sql.Identifier(cluster.DATABASE))
-                    )
+                    connection.execute(sql.SQL("create database {}").format(sql.Identifier(cluster.DATABASE)))
         except psycopg.Error as exc:
             raise BackendUnavailable(
                 f"PostgreSQL in {home.data} runs, but its database {cluster.DATABASE!r} cannot be opened: {exc}",
