@@ -15,11 +15,13 @@ not fit, that is an error with a cure in its text. Nothing here starts a process
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,9 +179,21 @@ def _make_parents(folder: Path) -> None:
 
 def own_folder(path: Path, account: Account) -> None:
     """Create a folder for ``account`` alone; FileExistsError if anything is there."""
-    path.mkdir(mode=0o700)
-    if account.switch:
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+    if not account.switch:
+        path.mkdir(mode=0o700)
+        return
+    # Given away before it gets its name, so that nobody who looks meanwhile finds a folder of root's.
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        os.chown(made, account.uid, account.gid, follow_symlinks=False)
+        made.rename(path)
+    except OSError as exc:
+        made.rmdir()
+        if exc.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(exc.errno, exc.strerror, str(path)) from exc
+        raise
 
 
 def _private_problem(path: Path, account: Account) -> str:
