@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,7 +32,7 @@ from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
 from likewise.backends.postgres.borrowed import borrow
 from likewise.backends.postgres.connection import Database, Row, rows, run
-from likewise.errors import InvalidArgument, RecordExists
+from likewise.errors import BackendConflict, InvalidArgument, RecordExists
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric, similarity
 from likewise.records import (
@@ -130,29 +131,40 @@ class PostgresCollection(Collection):
     def _write_one(self, table: Table, batch: Sequence[Prepared], *, replace: bool) -> int:
         """One statement writes the batch: no staging needed."""
         unique = {record.id: record for record in batch}
-        if len(unique) < len(batch) and not replace:
-            seen: set[str] = set()
-            twice = {r.id for r in batch if r.id in seen or seen.add(r.id)}  # type: ignore[func-returns-value]
-            raise RecordExists(sorted(twice), collection=self.name)
         statement = statements.write(table, list(unique.values()), replace=replace)
         with self._database.transaction(collection=self.name) as connection:
+            counts = Counter(record.id for record in batch)
+            twice = [] if replace else [record_id for record_id, times in counts.items() if times > 1]
             try:
-                with connection.transaction():
-                    return run(connection, statement)
-            except errors.UniqueViolation:
-                found = rows(connection, statements.existing_ids(table, list(unique)))
-                if not found:  # the other transaction's record is gone again
-                    raise
-                raise RecordExists([row["id"] for row in found], collection=self.name) from None
+                if not twice:
+                    with connection.transaction():
+                        return run(connection, statement)
+            except errors.UniqueViolation as error:
+                known = self._existing(connection, table, unique)
+                if not known:  # the other transaction's record is gone again
+                    raise self._vanished(error) from error
+            else:
+                known = self._existing(connection, table, unique)
+            raise RecordExists(sorted({*known, *twice}), collection=self.name)
+
+    def _vanished(self, error: errors.UniqueViolation) -> BackendConflict:
+        return BackendConflict(
+            f"another transaction inserted the same id into collection {self.name!r} and removed it; retry",
+            sqlstate=error.sqlstate,
+        )
+
+    @staticmethod
+    def _existing(connection: Connection[Any], table: Table, ids: Iterable[str]) -> list[str]:
+        return [row["id"] for row in rows(connection, statements.existing_ids(table, list(ids)))]
 
     def _move(self, connection: Connection[Any], table: Table, stage: str, *, replace: bool) -> int:
         try:
             with connection.transaction():
                 written = run(connection, statements.move_staged(table, stage, replace=replace))
-        except errors.UniqueViolation:
+        except errors.UniqueViolation as error:
             found = rows(connection, statements.staged_conflicts(table, stage))
             if not found:
-                raise
+                raise self._vanished(error) from error
             raise RecordExists([row["id"] for row in found], collection=self.name) from None
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("pg_temp", stage)))
         return written
