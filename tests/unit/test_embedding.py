@@ -159,3 +159,15 @@ def test_importing_loads_no_runtime() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
     assert likewise.embedding.DEFAULT_MODEL == "mini"
+
+
+def test_a_factory_may_load_other_models_and_may_fail() -> None:
+    register_embedder("test-outer", lambda variant: load_embedder("hashing:24"))
+    assert load_embedder("test-outer").card.dimension == 24
+
+    def fails(variant: str) -> Embedder:
+        raise ImportError("no runtime")
+
+    register_embedder("test-broken", fails)
+    with pytest.raises(ModelNotAvailable, match="no runtime"):
+        load_embedder("test-broken")

@@ -54,7 +54,20 @@ def test_transparency_lies_on_white() -> None:
 def test_the_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode_image(encoded(RED, "JPEG", exif=exif)).size == (20, 40)
+    data = encoded(RED, "JPEG", exif=exif)
+    assert decode_image(data).size == (20, 40)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert decode_image(opened).size == (20, 40), "the same from an image of Pillow's"
+
+
+def test_pillow_images_are_held_to_the_same_limits() -> None:
+    with pytest.raises(InvalidArgument, match="pixels"):
+        decode_image(RED, max_pixels=100)
+    with (
+        Image.open(io.BytesIO(encoded(RED.resize((900, 900)), "PNG")[:1500])) as truncated,
+        pytest.raises(InvalidArgument, match="damaged"),
+    ):
+        decode_image(truncated)
 
 
 def test_an_animation_gives_its_first_frame() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,11 @@ MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
 
 
-def decode_images(images: Sequence[ImageInput]) -> list[PIL.Image.Image]:
-    """Each of the pictures in RGB; ``InvalidArgument`` names the position of one that cannot be used."""
+def decode_images(images: Sequence[ImageInput]) -> Iterator[PIL.Image.Image]:
+    """Each of the pictures in RGB, one at a time; ``InvalidArgument`` names the position of one that cannot be used."""
     if isinstance(images, str | bytes | os.PathLike):
         raise InvalidArgument("expected a list of pictures, got one: put it in a list")
-    return [decode_image(image, what=f"picture {position}") for position, image in enumerate(images)]
+    return (decode_image(image, what=f"picture {position}") for position, image in enumerate(images))
 
 
 def decode_image(
@@ -41,10 +41,8 @@ def decode_image(
     ``source`` is a path, a file's bytes or a Pillow image; ``what`` names it in errors. ``InvalidArgument`` if it cannot be read, is
     none of ``FORMATS``, or has more than ``max_pixels`` or ``max_bytes``.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
-    if isinstance(source, Image.Image):
-        return _flatten(source)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         what = f"{what} ({path})"
@@ -56,25 +54,22 @@ def decode_image(
     elif isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
         size = len(data)
+    elif isinstance(source, Image.Image):
+        data, size = b"", 1
     else:
         raise InvalidArgument(f"{what} is a {type(source).__name__}; give a path, a file's bytes or a Pillow image")
     if size > max_bytes:
         raise InvalidArgument(f"{what} has {size:,} bytes; at most {max_bytes:,} are read")
-    if not data:
+    if not size:
         raise InvalidArgument(f"{what} is empty: it has no bytes")
     try:
         with warnings.catch_warnings():
             # Pillow warns of sizes that we judge ourselves, and of damaged metadata that we do not use.
             warnings.simplefilter("ignore")
+            if isinstance(source, Image.Image):
+                return _upright(source, what, max_pixels)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                pixels = image.width * image.height
-                if pixels > max_pixels:
-                    raise InvalidArgument(
-                        f"{what} is {image.width:,} x {image.height:,} pixels; at most {max_pixels:,} in all are decoded: make it smaller"
-                    )
-                image.draft("RGB", (512, 512))
-                image.load()
-                return _flatten(ImageOps.exif_transpose(image))
+                return _upright(image, what, max_pixels, shrink=True)
     except InvalidArgument:
         raise
     except UnidentifiedImageError as error:
@@ -96,6 +91,21 @@ def decode_image(
     ) as error:
         # What Pillow's decoders raise for damaged files is not one class.
         raise InvalidArgument(f"{what} is damaged and cannot be decoded: {error}") from error
+
+
+def _upright(image: PIL.Image.Image, what: str, max_pixels: int, *, shrink: bool = False) -> PIL.Image.Image:
+    from PIL import ImageOps
+
+    if image.width * image.height > max_pixels:
+        raise InvalidArgument(
+            f"{what} is {image.width:,} x {image.height:,} pixels; at most {max_pixels:,} in all are decoded: make it smaller"
+        )
+    if shrink:
+        image.draft(
+            "RGB", (512, 512)
+        )  # a JPEG is decoded at a fraction of its size, which is faster and still more than models see
+    image.load()
+    return _flatten(ImageOps.exif_transpose(image))
 
 
 def _flatten(image: PIL.Image.Image) -> PIL.Image.Image:

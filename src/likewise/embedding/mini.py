@@ -10,6 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -142,11 +143,12 @@ class MiniEmbedder(Embedder):
     def _run_images(self, images: Sequence[ImageInput], output: str, width: int) -> NDArray[np.float32]:
         import numpy as np
 
+        result = np.empty((len(images), width), np.float32)
         decoded = decode_images(images)
-        result = np.empty((len(decoded), width), np.float32)
         session = self._image_model()
-        for start in range(0, len(decoded), BATCH):
-            pixels = np.stack([_pixels(image) for image in decoded[start : start + BATCH]])
+        for start in range(0, len(images), BATCH):
+            # Shrunk one at a time, so that memory does not grow with the size or the number of the pictures.
+            pixels = np.stack([_pixels(image) for image in islice(decoded, BATCH)])
             result[start : start + BATCH] = session.run([output], {"pixel_values": pixels})[0]
         return result
 

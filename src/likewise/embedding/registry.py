@@ -11,7 +11,7 @@ from typing import TypeAlias
 from likewise.abc.embedder import Embedder
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.mini import MiniEmbedder
-from likewise.errors import InvalidArgument, ModelNotAvailable
+from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable
 
 __all__ = ["DEFAULT_MODEL", "EmbedderFactory", "available_models", "load_embedder", "register_embedder"]
 
@@ -55,8 +55,17 @@ def load_embedder(name: str) -> Embedder:
     with _lock:
         if name in _loaded:
             return _loaded[name]
-        family, _, variant = name.partition(":")
+    # Made outside the lock: a factory may be slow, and may load other models itself. Of two made at once the first one stays.
+    made = _make(name)
+    with _lock:
+        return _loaded.setdefault(name, made)
+
+
+def _make(name: str) -> Embedder:
+    family, _, variant = name.partition(":")
+    with _lock:
         factory = _factories.get(family)
+    try:
         if factory is None:
             point = _offered().get(family)
             if point is None:
@@ -66,9 +75,8 @@ def load_embedder(name: str) -> Embedder:
                     model=name,
                 )
             factory = point.load()
-        try:
-            embedder = factory(variant)
-        except ValueError as error:
-            raise ModelNotAvailable(f"embedding model {name!r:.80}: {error}", model=name) from error
-        _loaded[name] = embedder
-        return embedder
+        return factory(variant)
+    except (ValueError, ImportError, AttributeError) as error:
+        if isinstance(error, LikewiseError):
+            raise
+        raise ModelNotAvailable(f"embedding model {name!r:.80} cannot be made: {error}", model=name) from error
