@@ -64,7 +64,7 @@ def connect(
                 server.url(), embedders=_embedder, schema=schema, max_connections=max_connections, server=server
             )
         except BaseException:
-            server.close()
+            run_blocking(server.close)
             raise
     raise InvalidArgument(
         f"no backend is known for URLs that begin with {scheme[:30]!r}; known are: embedded:///path, postgresql://…, memory://"

@@ -15,6 +15,7 @@ from psycopg import Connection, sql
 from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.running import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
 from likewise.abc.stores import VectorStore
 from likewise.backends.postgres import _ddl, _install
@@ -200,7 +201,7 @@ class PostgresStore(VectorStore):
     def close(self) -> None:
         self._database.close()
         if self._server is not None:
-            self._server.close()
+            run_blocking(self._server.close)
 
     # --- what the catalogue says --------------------------------------------------------------------------------------------------
 

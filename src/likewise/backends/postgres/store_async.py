@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.running_async import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
 from likewise.abc.stores_async import AsyncVectorStore
 from likewise.backends.postgres import _ddl, _install
@@ -199,7 +200,7 @@ class AsyncPostgresStore(AsyncVectorStore):
     async def aclose(self) -> None:
         await self._database.aclose()
         if self._server is not None:
-            self._server.close()
+            await run_blocking(self._server.close)
 
     # --- what the catalogue says --------------------------------------------------------------------------------------------------
 

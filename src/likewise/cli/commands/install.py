@@ -61,12 +61,27 @@ _FUNCTIONS = (
 )
 
 
+#: The search_path that the database itself sets, for every role that has none of its own.
+_DATABASE_PATH = """
+select substr(setting, length('search_path=') + 1)
+from pg_catalog.pg_db_role_setting as s
+join pg_catalog.pg_database as d on d.oid = s.setdatabase
+cross join unnest(s.setconfig) as setting
+where d.datname = current_database() and s.setrole = 0 and setting like 'search_path=%'
+"""
+
+
 def _extend_search_path(connection: Any) -> tuple[str | None, str | None]:
     """Append the schema to the database's search_path: the new path, or why it could not be done."""
-    path = connection.execute("show search_path").fetchone()[0]
-    if "likewise" in [part.strip().strip('"') for part in path.split(",")]:
-        return path, None
-    path = f"{path}, likewise" if path.strip() else "likewise"
+    found = connection.execute(_DATABASE_PATH).fetchone()
+    if found is not None and "likewise" in [part.strip().strip('"') for part in found[0].split(",")]:
+        return found[0], None
+    path = found[0] if found is not None else connection.execute("show search_path").fetchone()[0]
+    parts = [part for p in path.split(",") if (part := p.strip()) not in ("", "likewise")]
+    if connection.execute("select current_user = 'likewise'").fetchone()[0]:
+        # For a role of the schema's own name "$user" is that schema, and new tables would land in it.
+        parts = [part for part in parts if part != '"$user"'] or ["public"]
+    path = ", ".join([*parts, "likewise"])
     # ALTER DATABASE takes no parameters, so the server itself quotes the name; the path is the server's own, and quoted already.
     statement = "select format('alter database %%I set search_path to ', current_database()) || %s::text"
     try:

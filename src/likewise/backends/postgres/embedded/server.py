@@ -237,6 +237,13 @@ class EmbeddedServer:
                     # First into the template, so that the database is born with it: no kill can leave one without.
                     with connect("template1") as template:
                         template.execute("create extension if not exists vector")
+                    # The role is named as the schema of Likewise's functions, which "$user" would make the first of the
+                    # search_path: what people create without a schema belongs in public, and the functions come after it.
+                    connection.execute(
+                        sql.SQL("alter role {} set search_path to public, likewise").format(
+                            sql.Identifier(cluster.ROLE)
+                        )
+                    )
                     connection.execute(sql.SQL("create database {}").format(sql.Identifier(cluster.DATABASE)))
         except psycopg.Error as exc:
             raise BackendUnavailable(
