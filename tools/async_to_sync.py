@@ -59,6 +59,11 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/backends/postgres/collection_async.py", "src/likewise/backends/postgres/collection.py"),
     Twin("src/likewise/backends/postgres/connection_async.py", "src/likewise/backends/postgres/connection.py"),
     Twin("src/likewise/backends/postgres/borrowed_async.py", "src/likewise/backends/postgres/borrowed.py"),
+    Twin("src/likewise/testing/suite_async.py", "src/likewise/testing/suite.py"),
+    Twin("src/likewise/testing/clauses_collections_async.py", "src/likewise/testing/clauses_collections.py"),
+    Twin("src/likewise/testing/clauses_records_async.py", "src/likewise/testing/clauses_records.py"),
+    Twin("src/likewise/testing/clauses_filters_async.py", "src/likewise/testing/clauses_filters.py"),
+    Twin("src/likewise/testing/clauses_search_async.py", "src/likewise/testing/clauses_search.py"),
     Twin(
         "src/likewise/_connect_async.py",
         "src/likewise/_connect.py",

@@ -1,0 +1,322 @@
+# Generated from src/likewise/testing/clauses_search_async.py by tools/async_to_sync.py; edit that file instead.
+"""The contract's clauses on searching: order, limits, several vectors, embedders, indexes."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from likewise import (
+    Collection,
+    CollectionSpec,
+    Column,
+    InvalidArgument,
+    InvalidRecord,
+    Metadata,
+    Record,
+    RecordNotFound,
+    VectorField,
+    VectorStore,
+)
+
+__all__ = ["SearchClauses"]
+
+SPEC = CollectionSpec("things", dimension=2)
+
+
+def circle(store: VectorStore, metric: Any = "cosine") -> Collection:
+    """Ten records on a quarter of a circle, r0 to r9 away from (1, 0)."""
+    collection = store.ensure_collection(CollectionSpec("circle", dimension=2, metric=metric))
+    angles = [math.pi / 2 * i / 9 for i in range(10)]
+    collection.upsert(
+        Record(f"r{i}", [math.cos(a), math.sin(a)], {"n": i, "even": i % 2 == 0}, f"text {i}")
+        for i, a in enumerate(angles)
+    )
+    return collection
+
+
+def picture(colour: str) -> Image.Image:
+    return Image.new("RGB", (32, 32), colour)
+
+
+class SearchClauses:
+    """Clauses C37 to C53."""
+
+    @pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+    def test_results_are_ordered_by_distance(self, store: VectorStore, metric: str) -> None:
+        """C37: Results are ordered by distance, nearest first, and ranked from 1; distance, score and similarity follow the metric."""
+        collection = circle(store, metric)
+        found = collection.search_by_vector([2, 0], top_k=4)
+        assert [r.id for r in found] == ["r0", "r1", "r2", "r3"]
+        assert [r.rank for r in found] == [1, 2, 3, 4]
+        for i, result in enumerate(found):
+            angle = math.pi / 2 * i / 9
+            distance, score = {
+                "cosine": (1 - math.cos(angle), math.cos(angle)),
+                "l2": (math.dist((2, 0), (math.cos(angle), math.sin(angle))), 0.0),
+                "inner_product": (-2 * math.cos(angle), 2 * math.cos(angle)),
+            }[metric]
+            if metric == "l2":
+                score = 1 / (1 + distance)
+            assert result.distance == pytest.approx(distance, abs=1e-5)
+            assert result.score == pytest.approx(score, abs=1e-5)
+            assert result.similarity == pytest.approx(min(1, max(0, score)), abs=1e-5)
+
+    def test_equal_distances_are_ordered_by_id(self, store: VectorStore) -> None:
+        """C38: Results of equal distance are ordered by id."""
+        collection = store.ensure_collection(SPEC)
+        collection.upsert(Record(i, [1, 1]) for i in ["b", "Z", "a", "é"])
+        assert [r.id for r in collection.search_by_vector([1, 1])] == ["Z", "a", "b", "é"]
+
+    def test_limits_on_distance_and_score(self, store: VectorStore) -> None:
+        """C39: max_distance and min_score keep what is near enough; both bounds are inclusive."""
+        collection = circle(store)
+        assert len(collection.search_by_vector([1, 0], max_distance=0.5)) == 7
+        assert len(collection.search_by_vector([1, 0], min_score=0.6)) == 6
+        assert len(collection.search_by_vector([1, 0], max_distance=0.5, min_score=0.6)) == 6
+        assert len(collection.search_by_vector([1, 0], max_distance=-1)) == 0
+        assert len(collection.search_by_vector([1, 0], max_distance=0.5, top_k=3)) == 3
+        exactly = collection.search_by_vector([1, 0], top_k=3)[2].distance
+        assert len(collection.search_by_vector([1, 0], max_distance=exactly)) == 3
+        wrong: Any
+        for wrong in (float("nan"), "1", True):
+            with pytest.raises(InvalidArgument):
+                collection.search_by_vector([1, 0], max_distance=wrong)
+
+    def test_a_result_is_short_only_if_no_more_records_match(self, store: VectorStore) -> None:
+        """C40: A search returns top_k results if that many records match, whatever the filter, and says that it is complete."""
+        collection = store.ensure_collection(CollectionSpec("many", dimension=8))
+        rng = np.random.default_rng(0)
+        vectors = rng.normal(size=(2_000, 8)) + np.repeat(np.eye(8) * 6, 250, axis=0)
+        collection.upsert(Record(f"r{i}", v, {"n": i, "group": i // 250}) for i, v in enumerate(vectors))
+        if store.capabilities.vector_indexes:
+            collection.ensure_indexes()
+        for where, matching in (
+            (None, 2_000),
+            (Metadata("group") == 7, 250),
+            (Metadata("n") < 3, 3),
+            ((Metadata("n") > 1_990) & (Metadata("group") == 7), 9),
+            (Metadata("n") > 5_000, 0),
+        ):
+            for top_k in (1, 10, 300):
+                found = collection.search_by_vector(vectors[0], top_k=top_k, where=where)
+                assert len(found) == min(top_k, matching)
+                assert found.complete
+
+    def test_what_is_returned_is_chosen(self, store: VectorStore) -> None:
+        """C41: include chooses among vector, metadata and content; metadata and content are the default."""
+        collection = circle(store)
+        usual = collection.search_by_vector([1, 0])[0].record
+        assert (usual.vector, usual.metadata, usual.content) == (None, {"n": 0, "even": True}, "text 0")
+        bare = collection.search_by_vector([1, 0], include=())[0].record
+        assert (bare.vector, bare.metadata, bare.content) == (None, {}, None)
+        full = collection.search_by_vector([1, 0], include=["vector"])[0].record
+        assert full.vector is not None
+        assert list(full.vector) == [1, 0]
+        wrong: Any
+        for wrong in (["vectors"], "vector", None, 5):
+            with pytest.raises(InvalidArgument, match="include"):
+                collection.search_by_vector([1, 0], include=wrong)
+
+    @pytest.mark.parametrize("top_k", [0, -1, 1.5, True, "3", None, 100_001])
+    def test_top_k_is_a_whole_number(self, store: VectorStore, top_k: Any) -> None:
+        """C42: top_k is a whole number from 1 to 100,000, ef_search one from 1 to 1,000; anything else is an InvalidArgument."""
+        collection = store.ensure_collection(SPEC)
+        with pytest.raises(InvalidArgument, match="top_k"):
+            collection.search_by_vector([1, 0], top_k=top_k)
+        with pytest.raises(InvalidArgument, match="top_k"):
+            collection.search_many([[1, 0]], top_k=top_k)
+        with pytest.raises(InvalidArgument, match="ef_search"):
+            collection.search_by_vector([1, 0], ef_search=5_000)
+
+    @pytest.mark.parametrize(
+        "vector", [[float("nan"), 1], [float("inf"), 1], [0, 0], "ab", None, [["a", 1]], [1e39, 0]], ids=ascii
+    )
+    def test_a_query_vector_is_checked_like_a_stored_one(self, store: VectorStore, vector: Any) -> None:
+        """C43: A query vector that could not be stored is an InvalidArgument."""
+        collection = store.ensure_collection(SPEC)
+        with pytest.raises(InvalidArgument):
+            collection.search_by_vector(vector)
+        with pytest.raises(InvalidArgument):
+            collection.search_many([[1, 0], vector])
+
+    def test_an_empty_collection_finds_nothing(self, store: VectorStore) -> None:
+        """C44: Searching an empty collection finds nothing and is complete."""
+        collection = store.ensure_collection(SPEC)
+        found = collection.search_by_vector([1, 0])
+        assert (len(found), found.complete) == (0, True)
+        assert [len(f) for f in collection.search_many([[1, 0], [0, 1]])] == [0, 0]
+        assert collection.search_many([]) == []
+
+    def test_many_searches_are_as_single_ones(self, store: VectorStore) -> None:
+        """C45: search_many gives for each vector what search_by_vector gives."""
+        collection = circle(store)
+        vectors = [[1, 0], [0, 1], [1, 1], [-1, 0.5]]
+        for options in ({}, {"where": {"even": True}}, {"max_distance": 0.3}):
+            many = collection.search_many(vectors, top_k=5, **options)  # type: ignore[arg-type]
+            for vector, found in zip(vectors, many, strict=True):
+                single = collection.search_by_vector(vector, top_k=5, **options)  # type: ignore[arg-type]
+                assert [r.id for r in found] == [r.id for r in single]
+                assert [r.distance for r in found] == pytest.approx([r.distance for r in single], abs=1e-6)
+
+    def test_named_vectors_are_searched_by_name(self, store: VectorStore) -> None:
+        """C46: using names the vector to search; records without it are left out; without a name the only vector is meant."""
+        spec = CollectionSpec("anime", vectors={"text": VectorField(2), "picture": VectorField(3, metric="l2")})
+        anime = store.ensure_collection(spec)
+        anime.upsert(
+            [Record("a", vectors={"text": [1, 0]}), Record("b", vectors={"text": [0, 1], "picture": [0, 0, 1]})]
+        )
+        assert [r.id for r in anime.search_by_vector([1, 0], using="text")] == ["a", "b"]
+        assert [r.id for r in anime.search_by_vector([1, 1, 1], using="picture")] == ["b"]
+        for using in (None, "sound", ""):
+            with pytest.raises(InvalidArgument):
+                anime.search_by_vector([1, 0], using=using)
+        one = store.ensure_collection(CollectionSpec("one", vectors={"only": VectorField(2)}))
+        one.upsert(Record("x", vectors={"only": [1, 0]}))
+        assert [r.id for r in one.search_by_vector([1, 0])] == ["x"]
+
+    def test_several_vectors_are_fused_by_reciprocal_rank(self, store: VectorStore) -> None:
+        """C47: search_by_vectors ranks by the weighted sum of 1 / (60 + rank), scaled so that first everywhere is 1."""
+        spec = CollectionSpec("anime", vectors={"text": VectorField(2), "picture": VectorField(2)})
+        anime = store.ensure_collection(spec)
+        anime.upsert(
+            [
+                Record("both", vectors={"text": [1, 0.1], "picture": [1, 0.1]}),
+                Record("text", vectors={"text": [1, 0], "picture": [-1, 0.1]}),
+                Record("picture", vectors={"text": [-1, 0.1], "picture": [1, 0]}),
+                Record("only", vectors={"text": [1, 0.2]}),
+            ]
+        )
+        found = anime.search_by_vectors({"text": [1, 0], "picture": [1, 0]})
+        expected = {
+            "both": (1 / 62 + 1 / 62) / (2 / 61),
+            "text": (1 / 61 + 1 / 63) / (2 / 61),
+            "picture": (1 / 64 + 1 / 61) / (2 / 61),
+            "only": (1 / 63) / (2 / 61),
+        }
+        assert [r.id for r in found] == sorted(expected, key=lambda i: -expected[i])
+        for result in found:
+            assert result.score == pytest.approx(expected[result.id], abs=1e-9)
+            assert result.distance == pytest.approx(1 - expected[result.id], abs=1e-9)
+        weighted = anime.search_by_vectors({"text": [1, 0], "picture": [1, 0]}, weights={"picture": 9}, top_k=1)
+        assert weighted[0].id == "picture"
+        alone = anime.search_by_vectors({"text": [1, 0]}, top_k=1)
+        assert alone[0].score == pytest.approx(1)
+        assert len(anime.search_by_vectors({"text": [1, 0]}, min_score=0.99)) == 1
+        assert [r.id for r in anime.search_by_vectors({"text": [1, 0]}, where=Column("id") == "only")] == ["only"]
+        wrong: Any
+        for wrong in ({}, {"sound": [1]}, None):
+            with pytest.raises(InvalidArgument):
+                anime.search_by_vectors(wrong)
+        for wrong in ({"picture": 0}, {"text": -1}, {"text": float("nan")}, {"sound": 1}):
+            with pytest.raises(InvalidArgument):
+                anime.search_by_vectors({"text": [1, 0], "picture": [1, 0]}, weights=wrong)
+
+    def test_texts_and_pictures_are_embedded_on_the_way_in(self, store: VectorStore) -> None:
+        """C48: With an embedder, records without a vector are placed by their picture, else by their content; given vectors stay."""
+        collection = store.ensure_collection(CollectionSpec("mixed", embedder="hashing"))
+        own = np.eye(64)[3]
+        collection.upsert(
+            [
+                Record("text", content="a red dress"),
+                Record("picture", content="caption", image=picture("red")),
+                Record("own", own, content="ignored"),
+            ]
+        )
+        kept = {r.id: r for r in collection.get_many(["text", "picture", "own"], include=("vector", "content"))}
+        assert [kept[i].modality for i in ("text", "picture", "own")] == ["text", "image", "text"]
+        assert [kept[i].content_id for i in ("text", "picture", "own")] == ["text", "picture", "own"]
+        assert kept["picture"].content == "caption"
+        assert kept["own"].vector is not None
+        assert list(kept["own"].vector) == list(own)
+        for bad in (Record("x"), Record("x", metadata={"only": "metadata"}), Record("x", image=b"no picture")):
+            with pytest.raises(InvalidRecord):
+                collection.upsert([Record("fine", content="fine"), bad])
+        assert collection.count() == 3
+
+    def test_search_by_text_picture_or_record(self, store: VectorStore) -> None:
+        """C49: search takes a text, a picture or a record's id, exactly one of them; the record itself is left out."""
+        collection = store.ensure_collection(CollectionSpec("mixed", embedder="hashing"))
+        out = io.BytesIO()
+        picture("blue").save(out, "PNG")
+        collection.upsert(
+            [
+                Record("dress", content="a red dress"),
+                Record("dress2", content="the red dress", metadata={"sale": True}),
+                Record("boat", content="sailing boats at sea"),
+                Record("blue", image=out.getvalue()),
+                Record("red", image=picture("red")),
+            ]
+        )
+        assert [r.id for r in collection.search("red dress", top_k=2)] == ["dress", "dress2"]
+        assert collection.search(image=picture("blue"))[0].id == "blue"
+        like = collection.search(like="dress")
+        assert like[0].id == "dress2"
+        assert "dress" not in {r.id for r in like}
+        assert len(like) == 4
+        assert [r.id for r in collection.search("red dress", where={"sale": True})] == ["dress2"]
+        for arguments in ({}, {"text": "a", "like": "b"}, {"image": picture("red"), "like": "b"}):
+            with pytest.raises(InvalidArgument):
+                collection.search(**arguments)
+        with pytest.raises(RecordNotFound):
+            collection.search(like="absent")
+        with pytest.raises(InvalidArgument):
+            collection.search(image=b"no picture")
+
+    def test_a_modality_can_be_asked_for(self, store: VectorStore) -> None:
+        """C50: target_modality keeps to texts or pictures of a multimodal collection; elsewhere it is an InvalidArgument."""
+        collection = store.ensure_collection(CollectionSpec("mixed", embedder="hashing"))
+        collection.upsert([Record("t", content="red"), Record("p", image=picture("red"), content_id="t")])
+        assert [r.id for r in collection.search("red", target_modality="image")] == ["p"]
+        assert [r.id for r in collection.search("red", target_modality="text")] == ["t"]
+        assert [r.id for r in collection.scan(Column("content_id") == "t")] == ["p", "t"]
+        assert [r.id for r in collection.scan({"$modality": "image"})] == ["p"]
+        wrong: Any = "sound"
+        with pytest.raises(InvalidArgument):
+            collection.search("red", target_modality=wrong)
+        plain = store.ensure_collection(CollectionSpec("plain", embedder="hashing", multimodal=False))
+        with pytest.raises(InvalidArgument):
+            plain.search("red", target_modality="text")
+        with pytest.raises(InvalidRecord):
+            plain.upsert(Record("x", content="red", content_id="y"))
+
+    def test_without_an_embedder_texts_are_refused(self, store: VectorStore) -> None:
+        """C51: A collection without an embedder refuses to search by text or picture, and says what to do; like= works."""
+        collection = store.ensure_collection(SPEC)
+        collection.upsert([Record("a", [1, 0]), Record("b", [1, 1]), Record("c", [0, 1])])
+        with pytest.raises(InvalidArgument, match="embedder"):
+            collection.search("red")
+        with pytest.raises(InvalidRecord, match="vector"):
+            collection.upsert(Record("d", content="red"))
+        assert [r.id for r in collection.search(like="a")] == ["b", "c"]
+
+    def test_a_search_can_be_explained(self, store: VectorStore) -> None:
+        """C52: explain names the plan; an exact search is exact whatever indexes there are, and finds what the default finds."""
+        collection = circle(store)
+        if store.capabilities.vector_indexes:
+            collection.ensure_indexes()
+            assert collection.search_by_vector([1, 0], top_k=5).explain().index == "idx_circle_vector_hnsw"
+        exact = collection.search_by_vector([1, 0], top_k=5, exact=True)
+        assert exact.explain().plan == "exact"
+        assert exact.explain().index is None
+        usual = collection.search_by_vector([1, 0], top_k=5, ef_search=50)
+        assert [r.id for r in usual] == [r.id for r in exact]
+        assert usual[0].id in repr(usual)
+
+    def test_recall_is_measured(self, store: VectorStore) -> None:
+        """C53: recall compares the index with exact search on stored vectors: 1.0 without an index, an error when there is nothing."""
+        collection = circle(store)
+        assert collection.recall(k=3, sample=5) == 1.0
+        if store.capabilities.vector_indexes:
+            collection.ensure_indexes()
+            assert collection.recall(k=3, sample=10) >= 0.9
+        empty = store.ensure_collection(SPEC)
+        with pytest.raises(InvalidArgument, match="empty"):
+            empty.recall()
+        with pytest.raises(InvalidArgument):
+            collection.recall(k=0)

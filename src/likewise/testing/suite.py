@@ -1,0 +1,27 @@
+# Generated from src/likewise/testing/suite_async.py by tools/async_to_sync.py; edit that file instead.
+"""The contract as tests, for every backend: subclass it and give it a store.
+
+::
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def store(self) -> Iterator[VectorStore]:
+            with MyStore.open(…, embedders=load_embedder) as store:
+                yield store              # empty; each test gets its own
+
+Each test's docstring begins with the number of its clause in ``docs/contract.md``. What a backend's capabilities exclude is asserted to raise
+``UnsupportedFeature``; nothing is skipped. The synchronous twin, ``StoreContract`` in ``suite``, is generated.
+"""
+
+from __future__ import annotations
+
+from likewise.testing.clauses_collections import CollectionClauses
+from likewise.testing.clauses_filters import FilterClauses
+from likewise.testing.clauses_records import RecordClauses
+from likewise.testing.clauses_search import SearchClauses
+
+__all__ = ["StoreContract"]
+
+
+class StoreContract(CollectionClauses, RecordClauses, FilterClauses, SearchClauses):
+    """Every clause of the contract."""
