@@ -174,7 +174,8 @@ def signature(name: str, value: Callable[..., Any]) -> str:
         elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and not keyword_only:
             parts.append("*")
             keyword_only = True
-        stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        kinds: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+        stars = kinds.get(parameter.kind, "")
         part = f"{stars}{parameter.name}"
         if parameter.annotation is not inspect.Parameter.empty:
             part += f": {annotation(parameter.annotation)}"
@@ -331,7 +332,9 @@ def filters_page() -> Iterator[str]:
         yield from list(described(name, getattr(likewise, name), 3))[:3]
     yield (
         'On the wire a metadata field is its keys with dots between them (`"address.city"`; `\\.` is a dot in a key, `\\\\` a '
-        "backslash, a leading `\\$` a dollar sign), and the columns are " + ", ".join(f"`{k}`" for k in wire._COLUMN_KEYS) + "."
+        "backslash, a leading `\\$` a dollar sign), and the columns are "
+        + ", ".join(f"`{k}`" for k in wire._COLUMN_KEYS)
+        + "."
     )
     yield "## Conditions"
     rows = []
@@ -368,7 +371,10 @@ def sql_page() -> Iterator[str]:
     spec = CollectionSpec("catalog", 384, vectors={"thumbnail": VectorField(512)}, multimodal=True)
     created = _ddl.create_table("public", spec, Extension("public", "0.8", {})).as_string(None)
     columns = created.replace('"public".', "").replace('"', "").partition("(")[2][:-1]
-    rows = [column.partition(" ")[::2] for column in re.split(r", (?=(?:vector|metadata|content|modality)[a-z_]* )", columns)]
+    rows = [
+        column.partition(" ")[::2]
+        for column in re.split(r", (?=(?:vector|metadata|content|modality)[a-z_]* )", columns)
+    ]
     notes = {
         "id": "the record's id",
         "vector": "the collection's own vector; `halfvec` above 2,000 dimensions or by `storage`",
@@ -454,7 +460,9 @@ def _options(parser: argparse.ArgumentParser, known: set[str]) -> str:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction) or (set(action.option_strings) & known):
             continue
-        value = "" if action.nargs == 0 else f" {action.metavar or '|'.join(action.choices or ()) or action.dest.upper()}"
+        value = (
+            "" if action.nargs == 0 else f" {action.metavar or '|'.join(action.choices or ()) or action.dest.upper()}"
+        )
         names = ", ".join(f"`{option}{value}`" for option in action.option_strings) or f"`{value.strip()}`"
         text = (action.help or "").replace("%%", "%").replace("%(default)s", str(action.default))
         rows.append((names.replace("|", "\\|"), text.replace("|", "\\|")))

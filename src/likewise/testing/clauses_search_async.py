@@ -155,11 +155,12 @@ class AsyncSearchClauses:
     async def test_many_searches_are_as_single_ones(self, store: AsyncVectorStore) -> None:
         """C45: search_many gives for each vector what search_by_vector gives."""
         collection = await circle(store)
-        vectors = [[1, 0], [0, 1], [1, 1], [-1, 0.5]]
-        for options in ({}, {"where": {"even": True}}, {"max_distance": 0.3}):
-            many = await collection.search_many(vectors, top_k=5, **options)  # type: ignore[arg-type]
+        vectors: list[list[float]] = [[1, 0], [0, 1], [1, 1], [-1, 0.5]]
+        choices: list[dict[str, Any]] = [{}, {"where": {"even": True}}, {"max_distance": 0.3}]
+        for options in choices:
+            many = await collection.search_many(vectors, top_k=5, **options)
             for vector, found in zip(vectors, many, strict=True):
-                single = await collection.search_by_vector(vector, top_k=5, **options)  # type: ignore[arg-type]
+                single = await collection.search_by_vector(vector, top_k=5, **options)
                 assert [r.id for r in found] == [r.id for r in single]
                 assert [r.distance for r in found] == pytest.approx([r.distance for r in single], abs=1e-6)
 
@@ -259,7 +260,8 @@ class AsyncSearchClauses:
         assert "dress" not in {r.id for r in like}
         assert len(like) == 4
         assert [r.id for r in await collection.search("red dress", where={"sale": True})] == ["dress2"]
-        for arguments in ({}, {"text": "a", "like": "b"}, {"image": picture("red"), "like": "b"}):
+        several: list[dict[str, Any]] = [{}, {"text": "a", "like": "b"}, {"image": picture("red"), "like": "b"}]
+        for arguments in several:
             with pytest.raises(InvalidArgument):
                 await collection.search(**arguments)
         with pytest.raises(RecordNotFound):
