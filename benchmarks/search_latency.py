@@ -17,6 +17,7 @@ import statistics
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 import likewise
 from likewise import Collection, CollectionSpec, Record
 from likewise.backends.postgres._rows import BinaryParameter
+from likewise.embedding import load_embedder
 from likewise.testing.database import empty_database, server_url
 
 EF_SEARCH = 100
@@ -42,31 +44,43 @@ def vectors(count: int, dimension: int, seed: int) -> NDArray[np.float32]:
     return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
 
 
+def embedded(path: Path, count: int) -> NDArray[np.float32]:
+    """The first lines of a file, embedded with the shipped model."""
+    lines = path.read_text("utf-8").splitlines()[:count]
+    return load_embedder("mini").embed_texts(lines)
+
+
 def pack(vector: NDArray[np.float32]) -> BinaryParameter:
     return BinaryParameter(struct.pack(">HH", len(vector), 0) + vector.astype(">f4").tobytes())
 
 
-def timed(call: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32]) -> list[float]:
-    taken = []
-    for query in queries:
-        started = time.perf_counter()
-        call(query)
-        taken.append((time.perf_counter() - started) * 1e3)
+Search = Callable[[NDArray[np.float32]], object]
+AsyncSearch = Callable[[NDArray[np.float32]], Awaitable[object]]
+
+
+def timed(searches: dict[str, Search], queries: NDArray[np.float32]) -> dict[str, list[float]]:
+    """Milliseconds of each search for each query: query by query, the one that goes first alternating."""
+    taken: dict[str, list[float]] = {name: [] for name in searches}
+    for number, query in enumerate(queries):
+        for name in sorted(searches, reverse=bool(number % 2)):
+            started = time.perf_counter()
+            searches[name](query)
+            taken[name].append((time.perf_counter() - started) * 1e3)
     return taken
 
 
-async def timed_async(
-    call: Callable[[NDArray[np.float32]], Awaitable[object]], queries: NDArray[np.float32]
-) -> list[float]:
-    taken = []
-    for query in queries:
-        started = time.perf_counter()
-        await call(query)
-        taken.append((time.perf_counter() - started) * 1e3)
+async def timed_async(searches: dict[str, AsyncSearch], queries: NDArray[np.float32]) -> dict[str, list[float]]:
+    """The same for coroutines, one at a time."""
+    taken: dict[str, list[float]] = {name: [] for name in searches}
+    for number, query in enumerate(queries):
+        for name in sorted(searches, reverse=bool(number % 2)):
+            started = time.perf_counter()
+            await searches[name](query)
+            taken[name].append((time.perf_counter() - started) * 1e3)
     return taken
 
 
-def hand_written(connection: psycopg.Connection[Any]) -> Callable[[NDArray[np.float32]], object]:
+def hand_written(connection: psycopg.Connection[Any]) -> Search:
     connection.execute("select '[1]'::vector")
     connection.execute(f"set hnsw.ef_search = {EF_SEARCH}")
     connection.execute("set hnsw.iterative_scan = relaxed_order")
@@ -77,9 +91,7 @@ def hand_written(connection: psycopg.Connection[Any]) -> Callable[[NDArray[np.fl
     return search
 
 
-async def hand_written_async(
-    connection: psycopg.AsyncConnection[Any],
-) -> Callable[[NDArray[np.float32]], Awaitable[object]]:
+async def hand_written_async(connection: psycopg.AsyncConnection[Any]) -> AsyncSearch:
     await connection.execute("select '[1]'::vector")
     await connection.execute(f"set hnsw.ef_search = {EF_SEARCH}")
     await connection.execute("set hnsw.iterative_scan = relaxed_order")
@@ -96,11 +108,20 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--repeat", type=int, default=400)
     parser.add_argument("--url", help="a server to create a temporary database on; an embedded one if left out")
+    parser.add_argument(
+        "--texts", type=Path, help="a file whose lines are embedded with the shipped model, in place of made vectors"
+    )
     options = parser.parse_args()
+    if options.texts:
+        made = embedded(options.texts, options.rows + options.repeat)
+        stored, queries = made[: -options.repeat], made[-options.repeat :]
+        options.rows, options.dimension = stored.shape
+    else:
+        stored = vectors(options.rows, options.dimension, 1)
+        queries = vectors(options.repeat, options.dimension, 2)
     with server_url(options.url) as server, empty_database(server) as url, likewise.connect(url) as store:
         collection: Collection = store.ensure_collection(CollectionSpec("bench", dimension=options.dimension))
         started = time.perf_counter()
-        stored = vectors(options.rows, options.dimension, 1)
         collection.upsert(
             Record(f"r{i}", v, {"n": i, "tag": f"t{i % 50}"}, f"content of record {i}") for i, v in enumerate(stored)
         )
@@ -110,7 +131,7 @@ def main() -> None:
             f"{options.rows:,} x {options.dimension}: load {loaded - started:.1f} s, indexes {time.perf_counter() - loaded:.1f} s"
         )
         print(f"recall@10 at ef_search {EF_SEARCH}: {collection.recall(sample=50, ef_search=EF_SEARCH):.3f}")
-        asyncio.run(compare(url, collection, options))
+        asyncio.run(compare(url, queries))
         info = store.info()
         print(
             f"PostgreSQL {info.version}, pgvector {info.vector_extension}, psycopg {psycopg.__version__} ({psycopg.pq.__impl__}), "
@@ -118,31 +139,35 @@ def main() -> None:
         )
 
 
-async def compare(url: str, collection: Collection, options: argparse.Namespace) -> None:
-    rounds = 10
-    names = ("sync by hand", "sync likewise", "async by hand", "async likewise")
-    results: dict[str, list[float]] = {name: [] for name in names}
-    with psycopg.connect(url, autocommit=True) as connection:
-        async with (
-            await psycopg.AsyncConnection.connect(url, autocommit=True) as async_connection,
-            await likewise.connect_async(url) as store,
-        ):
-            by_hand, by_hand_async = hand_written(connection), await hand_written_async(async_connection)
-            twin = await store.collection("bench")
-            for number in range(rounds + 1):
-                queries = vectors(max(1, options.repeat // rounds), options.dimension, 100 + number)
-                measured = (
-                    timed(by_hand, queries),
-                    timed(lambda q: collection.search_by_vector(q, ef_search=EF_SEARCH), queries),
-                    await timed_async(by_hand_async, queries),
-                    await timed_async(lambda q: twin.search_by_vector(q, ef_search=EF_SEARCH), queries),
-                )
-                if number:  # the first round warms caches and prepares statements
-                    for name, taken in zip(names, measured, strict=True):
-                        results[name].extend(taken)
+async def compare(url: str, queries: NDArray[np.float32]) -> None:
+    """The synchronous pair, then the asynchronous pair; the first queries warm caches and prepare statements."""
+    warm_up = queries[:20]
+    with psycopg.connect(url, autocommit=True) as connection, likewise.connect(url) as store:
+        collection = store.collection("bench")
+        searches: dict[str, Search] = {
+            "sync by hand": hand_written(connection),
+            "sync likewise": lambda query: collection.search_by_vector(query, ef_search=EF_SEARCH),
+        }
+        timed(searches, warm_up)
+        report(timed(searches, queries))
+    async with (
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as async_connection,
+        await likewise.connect_async(url) as async_store,
+    ):
+        twin = await async_store.collection("bench")
+        async_searches: dict[str, AsyncSearch] = {
+            "async by hand": await hand_written_async(async_connection),
+            "async likewise": lambda query: twin.search_by_vector(query, ef_search=EF_SEARCH),
+        }
+        await timed_async(async_searches, warm_up)
+        report(await timed_async(async_searches, queries))
+
+
+def report(results: dict[str, list[float]]) -> None:
+    """The medians, and their ratio to the first's."""
+    base = statistics.median(next(iter(results.values())))
     print(f"{'':16}{'p50 ms':>8}{'p95 ms':>8}{'ratio':>8}")
     for name, taken in results.items():
-        base = statistics.median(results[f"{name.split()[0]} by hand"])
         p95 = statistics.quantiles(taken, n=20)[-1]
         print(f"{name:16}{statistics.median(taken):8.3f}{p95:8.3f}{statistics.median(taken) / base:8.2f}")
 
