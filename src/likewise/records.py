@@ -116,8 +116,9 @@ class SearchExplanation:
     """How a search was answered.
 
     ``plan`` is ``exact`` (every matching row was compared), ``approximate`` (an index answered), ``approximate, then exact`` (the
-    index found too few, so the search was answered again exactly) or ``fused``; ``index`` names the index; ``settings`` are those
-    of the server that were in force for the search; ``legs`` are the parts of a fused search by the name of their vector.
+    index found too few, so the search was answered again exactly) or ``fused``; ``index`` names the index that was offered, which the
+    server's planner may have declined for a plan that compares every matching row; ``settings`` are those of the server that were in
+    force for the search; ``legs`` are the parts of a fused search by the name of their vector.
     """
 
     plan: str
@@ -129,8 +130,8 @@ class SearchExplanation:
 class SearchResults(Sequence[SearchResult]):
     """What a search found, best first.
 
-    ``complete`` says that no matching record within the limits was left out for want of looking: it is true unless the list is
-    shorter than ``top_k`` and the backend could not make sure that nothing else matches.
+    ``complete`` speaks of how many there are: it is true unless the list is shorter than ``top_k`` and the backend could not make
+    sure that nothing else matches. Which records they are may still be approximate; ``Collection.recall`` measures that.
     """
 
     __slots__ = ("_explanation", "_results", "complete")

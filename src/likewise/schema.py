@@ -224,7 +224,10 @@ class IvfFlat:
 
 @dataclass(frozen=True, slots=True)
 class Gin:
-    """A GIN index on the metadata; with ``path_ops`` it is smaller and serves containment only, which is all our filters ask."""
+    """A GIN index on the metadata: for equality, membership (up to 16 values) and containment.
+
+    With ``path_ops`` it is smaller and quicker to search, and does not serve ``Exists``.
+    """
 
     path_ops: bool = False
     name: str | None = None

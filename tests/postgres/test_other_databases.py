@@ -25,14 +25,14 @@ def database(url: str, name: str) -> str:
 
 
 @contextmanager
-def libc_database(server: str) -> Iterator[str]:
-    """A database whose text is ordered by the C library."""
+def libc_database(server: str, locale: str = "C.UTF-8") -> Iterator[str]:
+    """A database whose text is ordered and lowered by the C library."""
     name = f"likewise_test_{secrets.token_hex(6)}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(
-            sql.SQL(
-                "CREATE DATABASE {} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C.UTF-8' ENCODING 'UTF8'"
-            ).format(sql.Identifier(name))
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE {} ENCODING 'UTF8'").format(
+                sql.Identifier(name), sql.Literal(locale)
+            )
         )
     try:
         yield database(server, name)
@@ -88,6 +88,24 @@ def test_listings_are_by_code_point_where_the_database_orders_otherwise(postgres
                 "create table p (id text primary key); select count(*) from p join things using (id)"
             )
         assert joined is not None, "business tables with the database's own collation join without a word"
+
+
+@pytest.mark.parametrize("version", [16, 18])
+def test_words_are_matched_whatever_their_case_where_the_database_lowers_ascii_only(
+    version: int, postgres_server: str, postgres_16_server: str
+) -> None:
+    server = postgres_16_server if version == 16 else postgres_server
+    with libc_database(server, "C") as url, likewise.connect(url) as store:
+        exercise(store)
+
+
+def test_a_migration_that_was_applied_with_another_text_is_refused(fresh_database_url: str) -> None:
+    with likewise.connect(fresh_database_url) as store:
+        store.ensure_collection(CollectionSpec("things", dimension=3))
+        with store.transaction() as connection:
+            connection.execute("update likewise.migration set sha256 = 'other' where number = 1")
+        with pytest.raises(SchemaMismatch, match="migration 1 .* another text"):
+            store.install()  # type: ignore[attr-defined]
 
 
 def test_pgvector_may_live_in_a_schema_off_the_search_path(fresh_database_url: str) -> None:

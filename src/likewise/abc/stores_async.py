@@ -304,7 +304,7 @@ class AsyncCollection(ABC):
     ) -> float:
         """Measured recall@k: the part of the exact ``k`` nearest that the index finds too, averaged over ``sample`` stored vectors.
 
-        1.0 without an index. An empty collection raises ``InvalidArgument``.
+        A little kind, since each of them finds itself, and without a filter. 1.0 without an index. An empty collection raises ``InvalidArgument``.
         """
 
     @abstractmethod

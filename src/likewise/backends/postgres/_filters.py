@@ -59,8 +59,8 @@ def lower_simple(text: str) -> str:
 def compile_filter(node: Filter, parameters: Parameters, *, lower_collation: str | None) -> sql.Composable:
     """The condition as SQL over the columns ``id``, ``content``, ``metadata`` … of one table.
 
-    ``lower_collation`` is the collation whose ``lower()`` knows all of Unicode (``pg_c_utf8`` from PostgreSQL 17 on), None for the
-    database's own.
+    ``lower_collation`` is the collation whose ``lower()`` knows all of Unicode (``pg_c_utf8`` from PostgreSQL 17 on), None if the
+    database's own does.
     """
     compiler = _Compiler(parameters, lower_collation)
     return compiler.compile(node)

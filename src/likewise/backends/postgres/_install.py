@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,8 +12,9 @@ from psycopg import sql
 
 from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._table import Extension
+from likewise.errors import SchemaMismatch
 
-__all__ = ["LOCK", "Migration", "functions", "functions_hash", "migrations", "resource"]
+__all__ = ["LOCK", "Migration", "functions", "functions_hash", "migrations", "missing_migrations", "resource"]
 
 #: Everything that creates something waits for this lock, so that any number of processes may start at once.
 LOCK = "select pg_advisory_xact_lock(hashtextextended('likewise.install', 0))"
@@ -58,6 +60,27 @@ def migrations() -> tuple[Migration, ...]:
         number, _, name = path.name.removesuffix(".sql").partition("_")
         found.append(Migration(int(number), name, path.read_text(encoding="utf-8")))
     return tuple(sorted(found, key=lambda m: m.number))
+
+
+def missing_migrations(applied: Mapping[int, str]) -> list[Migration]:
+    """Those that a database still lacks, in order; ``applied`` has the number and hash of those it has.
+
+    A database that this version cannot bring up to date raises ``SchemaMismatch``.
+    """
+    known = {migration.number: migration for migration in migrations()}
+    if max(applied, default=0) > max(known):
+        raise SchemaMismatch(
+            f"this database was set up by a newer Likewise (migration {max(applied)}, this version knows {max(known)}): update Likewise",
+            collection="",
+        )
+    for number, sha256 in applied.items():
+        if sha256 != known[number].sha256:
+            raise SchemaMismatch(
+                f"migration {number} ({known[number].name}) was applied to this database with another text, by an unreleased or altered "
+                "Likewise: copy its collections to a fresh database",
+                collection="",
+            )
+    return [migration for migration in migrations() if migration.number not in applied]
 
 
 def functions(extension: Extension) -> list[sql.SQL]:

@@ -40,16 +40,16 @@ _MAX_IDENTIFIER = 63
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server's version as ``server_version_num`` has it, and whether text is already ordered by code point."""
+    """The server's version as ``server_version_num`` has it, and what it makes of text.
+
+    ``code_point_order``: text is ordered by code point without our asking. ``lower_collation``: the collation whose ``lower()`` knows
+    all of Unicode; None if the database's own does.
+    """
 
     version: int
     version_text: str
     code_point_order: bool
-
-    @property
-    def lower_collation(self) -> str | None:
-        """The collation that lowers all of Unicode whatever the database's own, where there is one."""
-        return "pg_c_utf8" if self.version >= 170_000 else None
+    lower_collation: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,12 @@ class PostgresStore(VectorStore):
         extension = _extension(state)
         if extension is None:
             raise BackendError(f"collection {spec.name!r} needs the extension pgvector, which this database has lost")
-        server = Server(state["server_version"], state["server_version_text"], state["code_point_order"])
+        server = Server(
+            state["server_version"],
+            state["server_version_text"],
+            state["code_point_order"],
+            state["lower_collation"],
+        )
         return Table(self._schema, spec, server, extension, indexes_from_rows(state["indexes"] or ()))
 
     def _as_wanted(self, spec: CollectionSpec) -> Table | None:
@@ -272,25 +277,17 @@ class PostgresStore(VectorStore):
 
     def _outdated(self, connection: Connection[Any], extension: Extension) -> bool:
         cursor = connection.execute(
-            "select (select max(number) from likewise.migration), (select value from likewise.setting where name = 'functions')"
+            "select (select jsonb_object_agg(number, sha256) from likewise.migration),"
+            " (select value from likewise.setting where name = 'functions')"
         )
-        found = cursor.fetchone()
-        newest, current = found or (None, None)
-        known = _install.migrations()[-1].number
-        if newest is not None and newest > known:
-            raise SchemaMismatch(
-                f"this database was set up by a newer Likewise (migration {newest}, this version knows {known}): update Likewise",
-                collection="",
-            )
-        return bool(newest != known or current != _install.functions_hash(extension))
+        applied, functions = cursor.fetchone() or (None, None)
+        missing = _install.missing_migrations({int(n): sha256 for n, sha256 in (applied or {}).items()})
+        return bool(missing) or functions != _install.functions_hash(extension)
 
     def _migrate(self, connection: Connection[Any], extension: Extension) -> None:
         connection.execute(_install.PREPARE)
-        cursor = connection.execute("select number from likewise.migration")
-        applied = {row[0] for row in cursor.fetchall()}
-        for migration in _install.migrations():
-            if migration.number in applied:
-                continue
+        cursor = connection.execute("select number, sha256 from likewise.migration")
+        for migration in _install.missing_migrations(dict(cursor.fetchall())):
             connection.execute(own_sql(migration.text))
             connection.execute(
                 "insert into likewise.migration (number, name, sha256) values (%s, %s, %s)",

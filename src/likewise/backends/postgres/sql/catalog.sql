@@ -9,6 +9,17 @@ select
         from pg_catalog.pg_database as d
         where d.datname = current_database()
     ) as code_point_order,
+    -- Before PostgreSQL 17 there is no collation of its own that lowers all of Unicode. A database whose character type is plain C
+    -- lowers ASCII only and needs another; in any other the database's own will do.
+    case when current_setting('server_version_num')::int >= 170000 then 'pg_c_utf8' else (
+        select l.collname
+        from pg_catalog.pg_database as d, pg_catalog.pg_collation as l
+        where d.datname = current_database() and d.datctype in ('C', 'POSIX')
+            and l.collnamespace = 'pg_catalog'::regnamespace and l.collencoding in (-1, d.encoding)
+            and l.collname in ('C.utf8', 'C.UTF-8', 'en_US.utf8', 'en_US.UTF-8', 'und-x-icu')
+        order by l.collname
+        limit 1
+    ) end as lower_collation,
     (
         select jsonb_build_object(
             'schema', n.nspname,

@@ -1,6 +1,7 @@
 -- Searches a collection by vector, in any SQL client:
 --     select * from likewise.find_similar_multimodal('[…]', 'image', 0.25, 10, 'catalog');
--- Runs with the caller's rights. The index is used and, where a filter makes it fall short, the search is answered exactly, so that a
+-- Runs with the caller's rights. An index on the column itself is used (one that is
+-- quantised is not: then every row is compared) and, where a filter makes it fall short, the search is answered exactly, so that a
 -- result is shorter than max_results only if no more records are similar enough.
 create or replace function likewise.find_similar_multimodal(
     query_embedding @extension@.vector,
