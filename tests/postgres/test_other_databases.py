@@ -104,7 +104,7 @@ def test_a_migration_that_was_applied_with_another_text_is_refused(fresh_databas
         store.ensure_collection(CollectionSpec("things", dimension=3))
         with store.transaction() as connection:
             connection.execute("update likewise.migration set sha256 = 'other' where number = 1")
-        with pytest.raises(SchemaMismatch, match="migration 1 .* another text"):
+        with pytest.raises(SchemaMismatch, match=r"migration 1 .* another text"):
             store.install()  # type: ignore[attr-defined]
 
 
@@ -123,6 +123,23 @@ def test_pgvector_may_live_in_a_schema_off_the_search_path(fresh_database_url: s
                 "select content_id from likewise.find_similar_multimodal('[1,0,0]'::extensions.vector, null, 0, 1)"
             ).fetchone()
         assert found == ("a",)
+
+
+def test_the_sql_function_tells_schemas_apart_and_forgets_tables_dropped_by_hand(fresh_database_url: str) -> None:
+    with psycopg.connect(fresh_database_url, autocommit=True) as connection:
+        connection.execute("create schema other")
+    with likewise.connect(fresh_database_url) as store, likewise.connect(fresh_database_url, schema="other") as other:
+        fill(store)
+        other.ensure_collection(CollectionSpec("things", dimension=3)).upsert(Record("elsewhere", [1, 0, 0]))
+        search = "select content_id from likewise.find_similar_multimodal('[1,0,0]', null, 0, 1, %s)"
+        with store.transaction() as connection:
+            with pytest.raises(psycopg.errors.AmbiguousParameter, match=r"other\.things, public\.things"):
+                with connection.transaction():
+                    connection.execute(search, ["things"])
+            assert connection.execute(search, ["other.things"]).fetchone() == ("elsewhere",)
+            assert connection.execute(search, [None]).fetchone() == ("a",), "the only one that is multimodal"
+            connection.execute("drop table public.things")
+            assert connection.execute(search, ["things"]).fetchone() == ("elsewhere",)
 
 
 def test_a_hostile_search_path_changes_nothing(fresh_database_url: str) -> None:

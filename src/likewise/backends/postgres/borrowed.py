@@ -70,8 +70,8 @@ def borrow(lender: Any) -> Source:
             return BorrowedPool(lender)
         return BorrowedConnection(lender)
     raise InvalidArgument(
-        f"cannot borrow a {type(lender).__module__}.{type(lender).__qualname__}: lend an Connection or ConnectionPool of "
-        "psycopg, or an engine, connection or session of SQLAlchemy on psycopg"
+        f"cannot borrow a {type(lender).__module__}.{type(lender).__qualname__}: lend psycopg's Connection or "
+        "ConnectionPool, or an engine, connection or session of SQLAlchemy on psycopg"
     )
 
 

@@ -69,8 +69,8 @@ def borrow(lender: Any) -> AsyncSource:
             return AsyncBorrowedPool(lender)
         return AsyncBorrowedConnection(lender)
     raise InvalidArgument(
-        f"cannot borrow a {type(lender).__module__}.{type(lender).__qualname__}: lend an AsyncConnection or AsyncConnectionPool of "
-        "psycopg, or an engine, connection or session of SQLAlchemy on psycopg"
+        f"cannot borrow a {type(lender).__module__}.{type(lender).__qualname__}: lend psycopg's AsyncConnection or "
+        "AsyncConnectionPool, or an engine, connection or session of SQLAlchemy on psycopg"
     )
 
 

@@ -40,17 +40,19 @@ begin
         raise exception 'target_modality is %; it must be text or image', quote_literal(target_modality)
             using errcode = 'invalid_parameter_value';
     end if;
-    select array_agg(r.name order by r.name) into tables
-    from likewise.registry as r
-    where (find_similar_multimodal.collection is null and (r.spec ->> 'multimodal')::boolean) or r.name = find_similar_multimodal.collection;
+    -- Only tables that are there: one that was dropped by hand leaves its line in the registry.
+    select array_agg(c.schema_name || '.' || c.name order by c.schema_name, c.name) into tables
+    from likewise.collections as c
+    where (find_similar_multimodal.collection is null and c.multimodal)
+        or find_similar_multimodal.collection in (c.name, c.schema_name || '.' || c.name);
     if tables is null then
         raise exception 'there is no collection %', coalesce(quote_literal(find_similar_multimodal.collection), 'with modalities')
             using errcode = 'undefined_table', hint = 'select * from likewise.collections lists them';
     elsif cardinality(tables) > 1 then
         raise exception 'there are several collections: %', array_to_string(tables, ', ')
-            using errcode = 'ambiguous_parameter', hint = 'name one in the parameter "collection"';
+            using errcode = 'ambiguous_parameter', hint = 'name one of these in the parameter "collection"';
     end if;
-    select r.schema_name, r.name, r.spec into entry from likewise.registry as r where r.name = tables[1];
+    select r.schema_name, r.name, r.spec into entry from likewise.registry as r where r.schema_name || '.' || r.name = tables[1];
     if entry.spec ->> 'dimension' is null then
         raise exception 'collection % has named vectors only', quote_literal(entry.name) using errcode = 'feature_not_supported';
     end if;

@@ -1,0 +1,1 @@
+"""The pages of the documentation, tested: their fences run, their links lead somewhere, they leave nothing out."""
