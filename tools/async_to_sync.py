@@ -58,6 +58,7 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/backends/postgres/store_async.py", "src/likewise/backends/postgres/store.py"),
     Twin("src/likewise/backends/postgres/collection_async.py", "src/likewise/backends/postgres/collection.py"),
     Twin("src/likewise/backends/postgres/connection_async.py", "src/likewise/backends/postgres/connection.py"),
+    Twin("src/likewise/backends/postgres/loading_async.py", "src/likewise/backends/postgres/loading.py"),
     Twin("src/likewise/backends/postgres/borrowed_async.py", "src/likewise/backends/postgres/borrowed.py"),
     Twin("src/likewise/testing/suite_async.py", "src/likewise/testing/suite.py"),
     Twin("src/likewise/testing/clauses_collections_async.py", "src/likewise/testing/clauses_collections.py"),
@@ -82,6 +83,7 @@ PYTHON: dict[str, str] = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
     "aclosing": "closing",
+    "anext": "next",
     "asyncio.Lock": "threading.Lock",
     "asyncio.sleep": "time.sleep",
     "enter_async_context": "enter_context",
@@ -91,10 +93,10 @@ PYTHON: dict[str, str] = {
 #: Other words replaced in every module. One that no module uses is an error: take it out, or put it in when it is needed.
 WORDS: dict[str, str] = {
     "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncLoad": "Load",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "aclose": "close",
-    "anext": "next",
     "asynccontextmanager": "contextmanager",
 }
 

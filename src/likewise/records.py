@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Include",
     "IncludeField",
+    "LoadPhase",
+    "LoadProgress",
     "Page",
     "Record",
     "SearchExplanation",
@@ -162,6 +164,21 @@ class SearchResults(Sequence[SearchResult]):
         shown = ", ".join(f"{r.record.id!r}: {r.score:.3f}" for r in self._results[:5])
         more = ", …" if len(self._results) > 5 else ""
         return f"<SearchResults [{shown}{more}] complete={self.complete} plan={self._explanation.plan!r}>"
+
+
+LoadPhase: TypeAlias = Literal["rows", "move", "index", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a call that writes many records is.
+
+    ``phase`` is ``rows`` while records are read and sent, ``move`` while the server puts what was staged in its place, ``index`` while a
+    vector index is built, and ``done``; ``rows`` is how many records have been read.
+    """
+
+    phase: LoadPhase
+    rows: int
 
 
 class Page(Sequence[Record]):

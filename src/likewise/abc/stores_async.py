@@ -7,29 +7,40 @@ picture or record, ``get`` of one record) is written here, in terms of the abstr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from likewise.abc.blocks import Block, block_of_columns, block_of_records
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder, ImageInput, Modality
 from likewise.abc.running_async import run_blocking
 from likewise.abc.validation import Prepared, as_records, check_top_k, chunks, prepare
 from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
-from likewise.records import Include, Page, Record, SearchResults, VectorInput
+from likewise.records import Include, LoadProgress, Page, Record, SearchResults, VectorInput
 from likewise.schema import CollectionSpec, Gin, IndexInfo, VectorIndex
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AsyncCollection", "AsyncVectorStore"]
+__all__ = ["AsyncCollection", "AsyncVectorStore", "ColumnOfVectors", "Progress", "RecordSource"]
 
-#: Rows in one statement on the ordinary path of writing.
+#: Rows in one statement on the ordinary path of writing, and records that are embedded together.
 BATCH_ROWS = 500
+#: Rows that are checked and sent together: few enough that a server works on some while we make the next.
+BLOCK_ROWS = 128
+
+#: What ``insert`` and ``upsert`` take.
+RecordSource: TypeAlias = "Record | Iterable[Record] | Columns"
+#: Called now and then during a long call, from the thread that makes it.
+Progress: TypeAlias = "Callable[[LoadProgress], None]"
+#: Vectors of many rows: an array of shape (rows, dimension), or a sequence of vectors.
+ColumnOfVectors: TypeAlias = "NDArray[np.floating[Any]] | Sequence[VectorInput]"
 
 
 class AsyncVectorStore(ABC):
@@ -120,7 +131,7 @@ class AsyncCollection(ABC):
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def insert(self, records: Record | Iterable[Record]) -> int:
+    async def insert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
         """Store new records, all or none; their number.
 
         ``RecordExists`` names the ids that are known already or are given twice; ``InvalidRecord`` or ``DimensionMismatch`` the
@@ -128,11 +139,31 @@ class AsyncCollection(ABC):
         """
 
     @abstractmethod
-    async def upsert(self, records: Record | Iterable[Record]) -> int:
+    async def upsert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
         """Store records, replacing those whose id is known, all or none; the number of ids.
 
         Of records with the same id in one call the last one stays. Errors as for ``insert``.
         """
+
+    async def upsert_columns(
+        self,
+        *,
+        ids: Sequence[str],
+        vectors: ColumnOfVectors | Mapping[str, ColumnOfVectors] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        content: Sequence[str | None] | None = None,
+        modality: Sequence[Modality | None] | None = None,
+        content_id: Sequence[str | None] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """``upsert`` for rows that are given by column: equally long sequences or arrays, a row the same place in each.
+
+        ``vectors`` is an array of shape (rows, dimension), or a mapping from names to such arrays for named vectors (the empty name is the
+        collection's own). Arrays of float32 are the quickest; they are checked and sent as a whole. Without ``vectors`` the
+        contents are embedded, if the collection has an embedder. Positions in errors are places in the columns.
+        """
+        own = {} if vectors is None else vectors if isinstance(vectors, Mapping) else {"": vectors}
+        return await self.upsert(Columns(ids, own, metadata, content, modality, content_id), progress=progress)
 
     @abstractmethod
     async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
@@ -313,14 +344,25 @@ class AsyncCollection(ABC):
 
     # --- for backends -----------------------------------------------------------------------------------------------------------
 
-    async def _batches(
-        self, records: Record | Iterable[Record], size: int = BATCH_ROWS
-    ) -> AsyncIterator[list[Prepared]]:
+    async def _batches(self, records: RecordSource, size: int = BATCH_ROWS) -> AsyncIterator[list[Prepared]]:
         """The records checked, embedded where they have no vector, in batches of at most ``size``."""
         position = 0
         for batch in chunks(as_records(records), size):
             embedded = await self._embed_missing(batch, position)
             yield [prepare(record, self._spec, position + i) for i, record in enumerate(embedded)]
+            position += len(batch)
+
+    async def _blocks(self, records: RecordSource) -> AsyncIterator[Block]:
+        """The same by column, in blocks of at most ``BLOCK_ROWS``, for backends that load in bulk."""
+        if isinstance(records, Columns) and records.vectors:
+            for low in range(0, len(records), BLOCK_ROWS):
+                yield block_of_columns(records.part(low, low + BLOCK_ROWS), self._spec, low)
+            return
+        position = 0
+        for batch in chunks(as_records(records), BATCH_ROWS):
+            embedded = await self._embed_missing(batch, position)
+            for low in range(0, len(embedded), BLOCK_ROWS):
+                yield block_of_records(embedded[low : low + BLOCK_ROWS], self._spec, position + low)
             position += len(batch)
 
     async def _embed_missing(self, batch: Sequence[Record], position: int) -> Sequence[Record]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_args
 
 from likewise._json import JsonValue, dumps, normalise, text_problem
+from likewise.abc.columns import Columns
 from likewise.abc.embedder import Modality
 from likewise.errors import DimensionMismatch, InvalidArgument, InvalidRecord
 from likewise.metrics import Metric
@@ -42,9 +43,9 @@ __all__ = [
 MAX_ID_LENGTH = 450
 MAX_TOP_K = 100_000
 #: Numbers are float32; beyond this their squares overflow, and below it they vanish, inside the distance functions.
-_LARGEST = 1e15
-_SMALLEST_NORM = 1e-15
-_LARGEST_HALF = 65_504.0
+LARGEST = 1e15
+SMALLEST_NORM = 1e-15
+LARGEST_HALF = 65_504.0
 
 _USUAL: Include = ("metadata", "content")
 _USUAL_SET: frozenset[IncludeField] = frozenset({"metadata", "content"})
@@ -77,10 +78,12 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def as_records(records: Record | Iterable[Record]) -> Iterable[Record]:
-    """Records, where one record alone may be given too."""
+def as_records(records: object) -> Iterable[Record]:
+    """Records, where one record alone may be given too, or rows by column."""
     if isinstance(records, Record):
         return (records,)
+    if isinstance(records, Columns):
+        return records.records()
     if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
         raise InvalidArgument(
             f"expected records, got {type(records).__name__}: give Record objects, one or any iterable of them"
@@ -227,7 +230,7 @@ def _as_array(value: object, field: VectorField) -> tuple[NDArray[np.float32], s
         array = given.astype(np.float32)
         # The usual case in one pass: a sum of squares in range proves that every number is finite and none too large or all too small.
         squares = float(array @ array)
-        if field.storage == "vector" and _SMALLEST_NORM**2 < squares < _LARGEST**2:
+        if field.storage == "vector" and SMALLEST_NORM**2 < squares < LARGEST**2:
             array.flags.writeable = False
             return array, None
         if not np.isfinite(array).all():
@@ -235,15 +238,15 @@ def _as_array(value: object, field: VectorField) -> tuple[NDArray[np.float32], s
             return nothing, f"has {given[at]!s} at position {at}; numbers must be finite and fit float32"
         largest = float(np.abs(array).max(initial=0.0))
         if field.storage == "halfvec":
-            if largest > _LARGEST_HALF:
+            if largest > LARGEST_HALF:
                 return (
                     nothing,
-                    f"has a number of {largest:g}; half precision holds up to {_LARGEST_HALF:g}: use storage='vector'",
+                    f"has a number of {largest:g}; half precision holds up to {LARGEST_HALF:g}: use storage='vector'",
                 )
             array = array.astype(np.float16).astype(np.float32)
-        if largest > _LARGEST:
-            return nothing, f"has a number of {largest:g}; beyond {_LARGEST:g} distances overflow"
-        if field.metric == Metric.COSINE and array.size and float(np.linalg.norm(array)) < _SMALLEST_NORM:
+        if largest > LARGEST:
+            return nothing, f"has a number of {largest:g}; beyond {LARGEST:g} distances overflow"
+        if field.metric == Metric.COSINE and array.size and float(np.linalg.norm(array)) < SMALLEST_NORM:
             return nothing, "is zero (or too near it), and the cosine of a zero vector is not defined"
     array.flags.writeable = False
     return array, None

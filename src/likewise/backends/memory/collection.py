@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from likewise._deadline import check_deadline
 from likewise.abc.embedder import Embedder
-from likewise.abc.stores import Collection
+from likewise.abc.stores import Collection, Progress, RecordSource
 from likewise.abc.validation import (
     Prepared,
     as_ids,
@@ -26,7 +26,16 @@ from likewise.backends.memory._tables import Tables, record_from_row
 from likewise.errors import InvalidArgument, UnsupportedFeature
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric
-from likewise.records import Include, Page, Record, SearchExplanation, SearchResult, SearchResults, VectorInput
+from likewise.records import (
+    Include,
+    LoadProgress,
+    Page,
+    Record,
+    SearchExplanation,
+    SearchResult,
+    SearchResults,
+    VectorInput,
+)
 from likewise.schema import CollectionSpec, Gin, IndexInfo, VectorIndex
 
 __all__ = ["MemoryCollection"]
@@ -47,19 +56,23 @@ class MemoryCollection(Collection):
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
-    def insert(self, records: Record | Iterable[Record]) -> int:
-        return self._tables.insert(self.name, self._prepared(records))
+    def insert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
+        return self._tables.insert(self.name, self._prepared(records, progress))
 
-    def upsert(self, records: Record | Iterable[Record]) -> int:
-        return self._tables.upsert(self.name, self._prepared(records))
+    def upsert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
+        return self._tables.upsert(self.name, self._prepared(records, progress))
 
-    def _prepared(self, records: Record | Iterable[Record]) -> list[Prepared]:
+    def _prepared(self, records: RecordSource, progress: Progress | None) -> list[Prepared]:
         """All records, checked; nothing is written before the last one is."""
         check_deadline()
         prepared: list[Prepared] = []
         for batch in self._batches(records):
             prepared += batch
             check_deadline()
+            if progress is not None:
+                progress(LoadProgress("rows", len(prepared)))
+        if progress is not None:
+            progress(LoadProgress("done", len(prepared)))
         return prepared
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:

@@ -20,14 +20,14 @@ from likewise.records import NOTHING, IncludeField, Record
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BinaryParameter", "Element", "pack_vector", "pack_vectors", "record_from_row", "unpack_vector"]
+__all__ = ["NUMBERS", "BinaryParameter", "Element", "pack_vector", "pack_vectors", "record_from_row", "unpack_vector"]
 
 #: pgvector's types of stored vectors.
 Element: TypeAlias = Literal["vector", "halfvec"]
 
 _HEADER = struct.Struct(">HH")
 _ARRAY_HEADER = struct.Struct(">iiIii")
-_NUMBERS: Mapping[Element, str] = {"vector": ">f4", "halfvec": ">f2"}
+NUMBERS: Mapping[Element, str] = {"vector": ">f4", "halfvec": ">f2"}
 
 
 class BinaryParameter:
@@ -52,30 +52,30 @@ psycopg.adapters.register_dumper(BinaryParameter, _BinaryParameterDumper)
 
 def pack_vector(vector: NDArray[np.float32], element: Element) -> BinaryParameter:
     """One vector of shape (dimension,) as a parameter."""
-    return BinaryParameter(_HEADER.pack(vector.shape[0], 0) + vector.astype(_NUMBERS[element]).tobytes())
+    return BinaryParameter(_HEADER.pack(vector.shape[0], 0) + vector.astype(NUMBERS[element]).tobytes())
 
 
-def pack_vectors(vectors: Iterable[NDArray[np.float32] | None], element: Element, oid: int) -> BinaryParameter:
-    """Vectors, some of them perhaps missing, as an array parameter; ``oid`` is that of the element's type in this database."""
+def pack_vectors(
+    vectors: Iterable[NDArray[np.float32]], missing: NDArray[np.bool_] | None, element: Element, oid: int
+) -> BinaryParameter:
+    """Vectors, those that ``missing`` marks left out, as an array parameter; ``oid`` is that of the element's type in this database."""
     parts: list[bytes] = []
-    length = nulls = 0
-    for vector in vectors:
-        length += 1
-        if vector is None:
-            nulls = 1
+    length = 0
+    for length, vector in enumerate(vectors, 1):
+        if missing is not None and missing[length - 1]:
             parts.append(b"\xff\xff\xff\xff")
         else:
-            data = vector.astype(_NUMBERS[element]).tobytes()
+            data = vector.astype(NUMBERS[element]).tobytes()
             parts.append(struct.pack(">iHH", len(data) + 4, vector.shape[0], 0))
             parts.append(data)
     if not length:
         return BinaryParameter(struct.pack(">iiI", 0, 0, oid))
-    return BinaryParameter(_ARRAY_HEADER.pack(1, nulls, oid, length, 1) + b"".join(parts))
+    return BinaryParameter(_ARRAY_HEADER.pack(1, int(missing is not None), oid, length, 1) + b"".join(parts))
 
 
 def unpack_vector(data: Buffer, element: Element) -> NDArray[np.float32]:
     """The vector that the server sent, as float32 of shape (dimension,)."""
-    vector = np.frombuffer(data, dtype=_NUMBERS[element], offset=_HEADER.size).astype(np.float32)
+    vector = np.frombuffer(data, dtype=NUMBERS[element], offset=_HEADER.size).astype(np.float32)
     vector.flags.writeable = False
     return vector
 

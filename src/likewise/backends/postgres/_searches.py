@@ -188,7 +188,7 @@ def search_many(
     element = table.element(name)
     settings = search_settings(table, index, top_k, ef_search) if index else {}
     queries = parameters.add(
-        pack_vectors(vectors, element, table.extension.oids[element]),
+        pack_vectors(vectors, None, element, table.extension.oids[element]),
         sql.SQL("{}[]").format(table.extension.type(element)),
     )
     nearest = _nearest(

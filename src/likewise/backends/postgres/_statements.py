@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psycopg import sql
 
-from likewise.abc.validation import Prepared
+from likewise.abc.blocks import Block
 from likewise.backends.postgres._filters import compile_filter
 from likewise.backends.postgres._parameters import Parameters
 from likewise.backends.postgres._rows import pack_vectors
@@ -16,17 +16,19 @@ from likewise.backends.postgres._table import Table, vector_column
 from likewise.filters import Filter
 from likewise.records import IncludeField
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = [
     "Statement",
+    "copy",
     "count",
     "delete_ids",
     "delete_where",
+    "drop_index",
+    "estimated_rows",
     "existing_ids",
     "get_many",
+    "lock",
     "make_statement",
+    "may_copy",
     "move_staged",
     "sample_vectors",
     "scan",
@@ -35,6 +37,7 @@ __all__ = [
     "staged_conflicts",
     "where_clause",
     "write",
+    "written",
 ]
 
 
@@ -123,53 +126,94 @@ def sample_vectors(table: Table, name: str, sample: int) -> Statement:
 # --- writing -------------------------------------------------------------------------------------------------------------------
 
 
-def _written(table: Table) -> list[str]:
+def written(table: Table) -> list[str]:
+    """The columns that are written, in order."""
     columns = ["id", *(column for _, column, _ in table.vectors), "metadata", "content"]
     return columns + (["modality", "content_id"] if table.spec.multimodal else [])
 
 
-def write(table: Table, batch: Sequence[Prepared], *, replace: bool, stage: str | None = None) -> Statement:
+def _column_list(table: Table, prefix: str = "") -> sql.Composable:
+    return sql.SQL(", ").join([sql.Identifier(prefix, c) if prefix else sql.Identifier(c) for c in written(table)])
+
+
+def write(table: Table, block: Block, *, replace: bool) -> Statement:
     """Writes rows from arrays, one parameter a column, in the order of ids so that two writers cannot wait for each other.
 
-    With ``stage`` the rows go to that temporary table, in the order given. Ids must be distinct otherwise.
+    The ids must be distinct.
     """
     parameters = Parameters()
     text = sql.SQL("text[]")
-    arrays = [parameters.add([r.id for r in batch], text)]
+    arrays = [parameters.add(list(block.ids), text)]
     for name, _, element in table.vectors:
-        packed = pack_vectors((r.vectors.get(name) for r in batch), element, table.extension.oids[element])
+        packed = pack_vectors(block.vectors[name], block.missing.get(name), element, table.extension.oids[element])
         arrays.append(parameters.add(packed, sql.SQL("{}[]").format(table.extension.type(element))))
-    arrays.append(parameters.add([r.metadata_json for r in batch], sql.SQL("text[]::jsonb[]")))
-    arrays.append(parameters.add([r.content for r in batch], text))
+    arrays.append(parameters.add(list(block.metadata), sql.SQL("text[]::jsonb[]")))
+    arrays.append(parameters.add(list(block.content), text))
     if table.spec.multimodal:
-        arrays.append(parameters.add([r.modality for r in batch], text))
-        arrays.append(parameters.add([r.content_id for r in batch], text))
-    columns = sql.SQL(", ").join([sql.Identifier(c) for c in _written(table)])
-    source = sql.SQL("SELECT {0} FROM unnest({1}) AS given({0})").format(columns, sql.SQL(", ").join(arrays))
-    if stage is not None:
-        return make_statement(
-            sql.SQL("INSERT INTO {} ({}) {}").format(sql.Identifier("pg_temp", stage), columns, source), parameters
-        )
+        arrays.append(parameters.add(list(block.modality or ()), text))
+        arrays.append(parameters.add(list(block.content_id or ()), text))
+    columns = _column_list(table)
     return make_statement(
-        sql.SQL("INSERT INTO {} ({}) {} ORDER BY {}{}").format(
-            table.name, columns, source, table.order, _on_conflict(table) if replace else sql.SQL("")
+        sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM unnest({2}) AS given({1}) ORDER BY {3}{4}").format(
+            table.name,
+            columns,
+            sql.SQL(", ").join(arrays),
+            table.order,
+            _on_conflict(table) if replace else sql.SQL(""),
         ),
         parameters,
     )
 
 
 def _on_conflict(table: Table) -> sql.Composable:
-    assignments = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in _written(table) if c != "id"]
+    assignments = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(c)) for c in written(table) if c != "id"]
     return sql.SQL(" ON CONFLICT (id) DO UPDATE SET {}").format(sql.SQL(", ").join(assignments))
+
+
+def copy(table: Table, *, stage: str | None = None) -> sql.Composed:
+    """Receives rows as ``_copy`` packs them, into the table or into a stage."""
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier("pg_temp", stage) if stage else table.name, _column_list(table)
+    )
+
+
+def lock(table: Table, *, readers: bool) -> sql.Composed:
+    """Keeps other writers off the table, and with ``readers`` everybody, until the transaction ends; an error if that cannot be at once."""
+    mode = sql.SQL("ACCESS EXCLUSIVE") if readers else sql.SQL("SHARE ROW EXCLUSIVE")
+    return sql.SQL("LOCK TABLE {} IN {} MODE NOWAIT").format(table.name, mode)
+
+
+def may_copy(table: Table) -> Statement:
+    """Whether rows may be copied straight into the table: it is empty, and no policies about rows stand in the way."""
+    return make_statement(
+        sql.SQL("SELECT NOT EXISTS (SELECT FROM {}) AND NOT row_security_active({}::regclass) AS empty").format(
+            table.name, sql.Literal(table.name.as_string(None))
+        ),
+        Parameters(),
+    )
+
+
+def drop_index(table: Table, name: str) -> sql.Composed:
+    """Drops an index, to build it again after a load."""
+    return sql.SQL("DROP INDEX {}").format(sql.Identifier(table.schema, name))
+
+
+def estimated_rows(table: Table) -> Statement:
+    """How many rows the server believes there are."""
+    return make_statement(
+        sql.SQL(
+            "SELECT greatest(reltuples, 0)::bigint AS rows FROM pg_catalog.pg_class WHERE oid = {}::regclass"
+        ).format(sql.Literal(table.name.as_string(None))),
+        Parameters(),
+    )
 
 
 def stage_table(table: Table, stage: str) -> tuple[Statement, Statement]:
     """A temporary table with the collection's columns and the place of each row, gone at the end of the transaction."""
     name = sql.Identifier("pg_temp", stage)
-    columns = sql.SQL(", ").join([sql.Identifier(c) for c in _written(table)])
     create = sql.SQL(
         "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {}, 0::bigint AS place FROM {} WITH NO DATA"
-    ).format(name, columns, table.name)
+    ).format(name, _column_list(table), table.name)
     number = sql.SQL(
         "ALTER TABLE {} ALTER COLUMN place SET NOT NULL, ALTER COLUMN place ADD GENERATED ALWAYS AS IDENTITY"
     ).format(name)
@@ -177,19 +221,23 @@ def stage_table(table: Table, stage: str) -> tuple[Statement, Statement]:
 
 
 def move_staged(table: Table, stage: str, *, replace: bool) -> Statement:
-    """Moves the staged rows into the collection in the order of ids; with ``replace`` the last row of an id wins."""
-    columns = sql.SQL(", ").join([sql.Identifier(c) for c in _written(table)])
-    distinct = sql.SQL("DISTINCT ON ({}) ").format(table.order) if replace else sql.SQL("")
-    latest = sql.SQL(", place DESC") if replace else sql.SQL("")
+    """Moves the staged rows into the collection in the order of ids; with ``replace`` the last row of an id wins.
+
+    Only ids and addresses are sorted; each row is then fetched by its address ("OFFSET 0" keeps it so).
+    """
     return make_statement(
-        sql.SQL("INSERT INTO {} ({}) SELECT {}{} FROM {} ORDER BY {}{}{}").format(
+        sql.SQL(
+            "INSERT INTO {} ({}) SELECT {} FROM (SELECT {}ctid AS address FROM {} ORDER BY {}{}) AS chosen"
+            " CROSS JOIN LATERAL (SELECT * FROM {} WHERE ctid = chosen.address OFFSET 0) AS staged{}"
+        ).format(
             table.name,
-            columns,
-            distinct,
-            columns,
+            _column_list(table),
+            _column_list(table, "staged"),
+            sql.SQL("DISTINCT ON ({}) ").format(table.order) if replace else sql.SQL(""),
             sql.Identifier("pg_temp", stage),
             table.order,
-            latest,
+            sql.SQL(", place DESC") if replace else sql.SQL(""),
+            sql.Identifier("pg_temp", stage),
             _on_conflict(table) if replace else sql.SQL(""),
         ),
         Parameters(),

@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from psycopg import Connection, errors, sql
+from psycopg import sql
 
-from likewise._deadline import check_deadline
+from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder
-from likewise.abc.stores import Collection
+from likewise.abc.stores import Collection, Progress, RecordSource
 from likewise.abc.validation import (
-    Prepared,
     as_ids,
     check_ef_search,
     check_include,
@@ -31,8 +28,9 @@ from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
 from likewise.backends.postgres.borrowed import borrow
-from likewise.backends.postgres.connection import Database, Row, rows, run
-from likewise.errors import BackendConflict, InvalidArgument, RecordExists
+from likewise.backends.postgres.connection import Database, Row, run
+from likewise.backends.postgres.loading import Load
+from likewise.errors import InvalidArgument
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric, similarity
 from likewise.records import (
@@ -55,9 +53,6 @@ __all__ = ["PostgresCollection"]
 
 #: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
-#: A statement holds at most about this much text, whatever its number of rows.
-_BATCH_CHARACTERS = 8_000_000
-_stages = itertools.count(1)
 
 
 class PostgresCollection(Collection):
@@ -88,86 +83,17 @@ class PostgresCollection(Collection):
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
-    def insert(self, records: Record | Iterable[Record]) -> int:
-        return self._write(records, replace=False)
+    def insert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
+        return self._write(records, replace=False, progress=progress)
 
-    def upsert(self, records: Record | Iterable[Record]) -> int:
-        return self._write(records, replace=True)
+    def upsert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
+        return self._write(records, replace=True, progress=progress)
 
-    def _write(self, records: Record | Iterable[Record], *, replace: bool) -> int:
+    def _write(self, records: RecordSource, *, replace: bool, progress: Progress | None) -> int:
         table = self._table()
-        parts = self._parts(records)
-        first = next(parts, None)
-        if first is None:
-            return 0
-        second = next(parts, None)
-        if second is None:
-            return self._write_one(table, first, replace=replace)
-        with self._database.transaction(collection=self.name) as connection:
-            stage = f"likewise_stage_{next(_stages)}"
-            for statement in statements.stage_table(table, stage):
-                run(connection, statement)
-            for part in (first, second):
-                run(connection, statements.write(table, part, replace=replace, stage=stage))
-            for part in parts:
-                check_deadline()
-                run(connection, statements.write(table, part, replace=replace, stage=stage))
-            return self._move(connection, table, stage, replace=replace)
-
-    def _parts(self, records: Record | Iterable[Record]) -> Iterator[list[Prepared]]:
-        """The records in batches that one statement can carry."""
-        for batch in self._batches(records):
-            part: list[Prepared] = []
-            size = 0
-            for record in batch:
-                part.append(record)
-                size += len(record.metadata_json) + len(record.content or "")
-                if size > _BATCH_CHARACTERS:
-                    yield part
-                    part, size = [], 0
-            if part:
-                yield part
-
-    def _write_one(self, table: Table, batch: Sequence[Prepared], *, replace: bool) -> int:
-        """One statement writes the batch: no staging needed."""
-        unique = {record.id: record for record in batch}
-        statement = statements.write(table, list(unique.values()), replace=replace)
-        with self._database.transaction(collection=self.name) as connection:
-            counts = Counter(record.id for record in batch)
-            twice = [] if replace else [record_id for record_id, times in counts.items() if times > 1]
-            try:
-                if not twice:
-                    with connection.transaction():
-                        return run(connection, statement)
-            except errors.UniqueViolation as error:
-                known = self._existing(connection, table, unique)
-                if not known:  # the other transaction's record is gone again
-                    raise self._vanished(error) from error
-            else:
-                known = self._existing(connection, table, unique)
-            raise RecordExists(sorted({*known, *twice}), collection=self.name)
-
-    def _vanished(self, error: errors.UniqueViolation) -> BackendConflict:
-        return BackendConflict(
-            f"another transaction inserted the same id into collection {self.name!r} and removed it; retry",
-            sqlstate=error.sqlstate,
-        )
-
-    @staticmethod
-    def _existing(connection: Connection[Any], table: Table, ids: Iterable[str]) -> list[str]:
-        return [row["id"] for row in rows(connection, statements.existing_ids(table, list(ids)))]
-
-    def _move(self, connection: Connection[Any], table: Table, stage: str, *, replace: bool) -> int:
-        try:
-            with connection.transaction():
-                written = run(connection, statements.move_staged(table, stage, replace=replace))
-        except errors.UniqueViolation as error:
-            found = rows(connection, statements.staged_conflicts(table, stage))
-            if not found:
-                raise self._vanished(error) from error
-            raise RecordExists([row["id"] for row in found], collection=self.name) from None
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("pg_temp", stage)))
-        return written
+        slow = self._embedder is not None and not isinstance(records, Columns)
+        load = Load(self._database, table, replace=replace, slow=slow, progress=progress)
+        return load.run(self._blocks(records))
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         if (ids is None) is (where is None):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from psycopg import AsyncConnection, errors, sql
+from psycopg import sql
 
-from likewise._deadline import check_deadline
+from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder
-from likewise.abc.stores_async import AsyncCollection
+from likewise.abc.stores_async import AsyncCollection, Progress, RecordSource
 from likewise.abc.validation import (
-    Prepared,
     as_ids,
     check_ef_search,
     check_include,
@@ -30,8 +27,9 @@ from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
 from likewise.backends.postgres.borrowed_async import borrow
-from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
-from likewise.errors import BackendConflict, InvalidArgument, RecordExists
+from likewise.backends.postgres.connection_async import AsyncDatabase, Row, run
+from likewise.backends.postgres.loading_async import AsyncLoad
+from likewise.errors import InvalidArgument
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric, similarity
 from likewise.records import (
@@ -54,9 +52,6 @@ __all__ = ["AsyncPostgresCollection"]
 
 #: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
-#: A statement holds at most about this much text, whatever its number of rows.
-_BATCH_CHARACTERS = 8_000_000
-_stages = itertools.count(1)
 
 
 class AsyncPostgresCollection(AsyncCollection):
@@ -87,86 +82,17 @@ class AsyncPostgresCollection(AsyncCollection):
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
-    async def insert(self, records: Record | Iterable[Record]) -> int:
-        return await self._write(records, replace=False)
+    async def insert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
+        return await self._write(records, replace=False, progress=progress)
 
-    async def upsert(self, records: Record | Iterable[Record]) -> int:
-        return await self._write(records, replace=True)
+    async def upsert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
+        return await self._write(records, replace=True, progress=progress)
 
-    async def _write(self, records: Record | Iterable[Record], *, replace: bool) -> int:
+    async def _write(self, records: RecordSource, *, replace: bool, progress: Progress | None) -> int:
         table = await self._table()
-        parts = self._parts(records)
-        first = await anext(parts, None)
-        if first is None:
-            return 0
-        second = await anext(parts, None)
-        if second is None:
-            return await self._write_one(table, first, replace=replace)
-        async with self._database.transaction(collection=self.name) as connection:
-            stage = f"likewise_stage_{next(_stages)}"
-            for statement in statements.stage_table(table, stage):
-                await run(connection, statement)
-            for part in (first, second):
-                await run(connection, statements.write(table, part, replace=replace, stage=stage))
-            async for part in parts:
-                check_deadline()
-                await run(connection, statements.write(table, part, replace=replace, stage=stage))
-            return await self._move(connection, table, stage, replace=replace)
-
-    async def _parts(self, records: Record | Iterable[Record]) -> AsyncIterator[list[Prepared]]:
-        """The records in batches that one statement can carry."""
-        async for batch in self._batches(records):
-            part: list[Prepared] = []
-            size = 0
-            for record in batch:
-                part.append(record)
-                size += len(record.metadata_json) + len(record.content or "")
-                if size > _BATCH_CHARACTERS:
-                    yield part
-                    part, size = [], 0
-            if part:
-                yield part
-
-    async def _write_one(self, table: Table, batch: Sequence[Prepared], *, replace: bool) -> int:
-        """One statement writes the batch: no staging needed."""
-        unique = {record.id: record for record in batch}
-        statement = statements.write(table, list(unique.values()), replace=replace)
-        async with self._database.transaction(collection=self.name) as connection:
-            counts = Counter(record.id for record in batch)
-            twice = [] if replace else [record_id for record_id, times in counts.items() if times > 1]
-            try:
-                if not twice:
-                    async with connection.transaction():
-                        return await run(connection, statement)
-            except errors.UniqueViolation as error:
-                known = await self._existing(connection, table, unique)
-                if not known:  # the other transaction's record is gone again
-                    raise self._vanished(error) from error
-            else:
-                known = await self._existing(connection, table, unique)
-            raise RecordExists(sorted({*known, *twice}), collection=self.name)
-
-    def _vanished(self, error: errors.UniqueViolation) -> BackendConflict:
-        return BackendConflict(
-            f"another transaction inserted the same id into collection {self.name!r} and removed it; retry",
-            sqlstate=error.sqlstate,
-        )
-
-    @staticmethod
-    async def _existing(connection: AsyncConnection[Any], table: Table, ids: Iterable[str]) -> list[str]:
-        return [row["id"] for row in await rows(connection, statements.existing_ids(table, list(ids)))]
-
-    async def _move(self, connection: AsyncConnection[Any], table: Table, stage: str, *, replace: bool) -> int:
-        try:
-            async with connection.transaction():
-                written = await run(connection, statements.move_staged(table, stage, replace=replace))
-        except errors.UniqueViolation as error:
-            found = await rows(connection, statements.staged_conflicts(table, stage))
-            if not found:
-                raise self._vanished(error) from error
-            raise RecordExists([row["id"] for row in found], collection=self.name) from None
-        await connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("pg_temp", stage)))
-        return written
+        slow = self._embedder is not None and not isinstance(records, Columns)
+        load = AsyncLoad(self._database, table, replace=replace, slow=slow, progress=progress)
+        return await load.run(self._blocks(records))
 
     async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         if (ids is None) is (where is None):
