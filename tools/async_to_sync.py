@@ -52,6 +52,7 @@ class Twin:
 #: Every generated module. To add one, add its line here and run this tool.
 TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/abc/stores_async.py", "src/likewise/abc/stores.py"),
+    Twin("src/likewise/abc/loading_async.py", "src/likewise/abc/loading.py"),
     Twin("src/likewise/typed_async.py", "src/likewise/typed.py"),
     Twin("src/likewise/backends/memory/store_async.py", "src/likewise/backends/memory/store.py"),
     Twin("src/likewise/backends/memory/collection_async.py", "src/likewise/backends/memory/collection.py"),
@@ -59,10 +60,12 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/backends/postgres/collection_async.py", "src/likewise/backends/postgres/collection.py"),
     Twin("src/likewise/backends/postgres/connection_async.py", "src/likewise/backends/postgres/connection.py"),
     Twin("src/likewise/backends/postgres/loading_async.py", "src/likewise/backends/postgres/loading.py"),
+    Twin("src/likewise/backends/postgres/searching_async.py", "src/likewise/backends/postgres/searching.py"),
     Twin("src/likewise/backends/postgres/borrowed_async.py", "src/likewise/backends/postgres/borrowed.py"),
     Twin("src/likewise/testing/suite_async.py", "src/likewise/testing/suite.py"),
     Twin("src/likewise/testing/clauses_collections_async.py", "src/likewise/testing/clauses_collections.py"),
     Twin("src/likewise/testing/clauses_records_async.py", "src/likewise/testing/clauses_records.py"),
+    Twin("src/likewise/testing/clauses_loading_async.py", "src/likewise/testing/clauses_loading.py"),
     Twin("src/likewise/testing/clauses_filters_async.py", "src/likewise/testing/clauses_filters.py"),
     Twin("src/likewise/testing/clauses_search_async.py", "src/likewise/testing/clauses_search.py"),
     Twin(
@@ -93,6 +96,7 @@ PYTHON: dict[str, str] = {
 #: Other words replaced in every module. One that no module uses is an error: take it out, or put it in when it is needed.
 WORDS: dict[str, str] = {
     "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncFilteredSearch": "FilteredSearch",
     "AsyncLoad": "Load",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",

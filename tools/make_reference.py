@@ -48,6 +48,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Collections": ("Collection",),
     "What a collection looks like": ("CollectionSpec", "VectorField", "Metric", "Hnsw", "IvfFlat", "Gin", "IndexInfo"),
     "Records and results": ("Record", "SearchResult", "SearchResults", "SearchExplanation", "Page"),
+    "Loading": ("LoadProgress", "LoadReport", "RejectedRecord"),
     "Objects instead of records": (
         "TypedCollection",
         "Codec",

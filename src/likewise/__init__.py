@@ -71,7 +71,16 @@ from likewise.filters import (
     TextMatch,
 )
 from likewise.metrics import Metric
-from likewise.records import Page, Record, SearchExplanation, SearchResult, SearchResults
+from likewise.records import (
+    LoadProgress,
+    LoadReport,
+    Page,
+    Record,
+    RejectedRecord,
+    SearchExplanation,
+    SearchResult,
+    SearchResults,
+)
 from likewise.schema import CollectionSpec, Gin, Hnsw, IndexInfo, IvfFlat, VectorField
 from likewise.typed import TypedCollection, TypedPage, TypedResult, TypedResults
 from likewise.typed_async import AsyncTypedCollection
@@ -115,6 +124,8 @@ __all__ = [
     "IvfFlat",
     "Like",
     "LikewiseError",
+    "LoadProgress",
+    "LoadReport",
     "Lt",
     "Lte",
     "Metadata",
@@ -132,6 +143,7 @@ __all__ = [
     "Record",
     "RecordExists",
     "RecordNotFound",
+    "RejectedRecord",
     "SchemaMismatch",
     "SearchExplanation",
     "SearchResult",

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from likewise._json import json_equal
+from likewise.errors import LikewiseError
 
 if TYPE_CHECKING:
     import os
@@ -24,8 +25,10 @@ __all__ = [
     "IncludeField",
     "LoadPhase",
     "LoadProgress",
+    "LoadReport",
     "Page",
     "Record",
+    "RejectedRecord",
     "SearchExplanation",
     "SearchResult",
     "SearchResults",
@@ -121,12 +124,17 @@ class SearchExplanation:
     index found too few, so the search was answered again exactly) or ``fused``; ``index`` names the index that was offered, which the
     server's planner may have declined for a plan that compares every matching row; ``settings`` are those of the server that were in
     force for the search; ``legs`` are the parts of a fused search by the name of their vector.
+
+    A filtered search of an indexed vector is planned: ``estimated`` is how many records the filter was thought to match, ``matching`` how
+    many do, where they were counted.
     """
 
     plan: str
     index: str | None = None
     settings: Mapping[str, str] = field(default_factory=_nothing)
     legs: Mapping[str, SearchExplanation] = field(default_factory=_nothing)
+    estimated: int | None = None
+    matching: int | None = None
 
 
 class SearchResults(Sequence[SearchResult]):
@@ -179,6 +187,29 @@ class LoadProgress:
 
     phase: LoadPhase
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record that a load did not store: its place (from 0) in the input, its id where it has one, and what is wrong with it."""
+
+    position: int
+    id: str | None
+    error: LikewiseError
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did.
+
+    ``read`` is how many records this call took from the input, ``written`` how many ids it stored, part by part; ``rejected`` are the
+    records that it did not store. ``resumed_at`` is the place in the input at which it began: 0, or where an earlier call ended.
+    """
+
+    read: int
+    written: int
+    rejected: tuple[RejectedRecord, ...] = ()
+    resumed_at: int = 0
 
 
 class Page(Sequence[Record]):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 from likewise.abc.embedder import ImageInput, Modality
-from likewise.abc.stores import Collection
+from likewise.abc.stores import Collection, Progress
 from likewise.codecs import Codec, DataclassCodec, PydanticCodec, TypedPage, TypedResult, TypedResults
 from likewise.filters import Where
 from likewise.records import Include, Record, SearchResults, VectorInput
@@ -58,16 +58,17 @@ class TypedCollection(Generic[T]):
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
-    def insert(self, items: T | Iterable[T]) -> int:
+    def insert(self, items: T | Iterable[T], *, progress: Progress | None = None) -> int:
         """Store new objects (one, or any iterable of them), all or none; their number.
 
-        ``RecordExists`` if an id is known already; ``InvalidRecord`` for an object that cannot be stored.
+        ``RecordExists`` if an id is known already; ``InvalidRecord`` for an object that cannot be stored. ``progress`` is told now and
+        then how far the call is.
         """
-        return self._collection.insert(self._encode(items))
+        return self._collection.insert(self._encode(items), progress=progress)
 
-    def upsert(self, items: T | Iterable[T]) -> int:
+    def upsert(self, items: T | Iterable[T], *, progress: Progress | None = None) -> int:
         """Store objects (one, or any iterable of them), replacing those whose id is known, all or none; the number of ids."""
-        return self._collection.upsert(self._encode(items))
+        return self._collection.upsert(self._encode(items), progress=progress)
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         """Delete the objects with these ids, or those that match the filter; how many there were. Give one of the two."""

@@ -18,7 +18,7 @@ from likewise.abc.stores import VectorStore
 from likewise.codecs import DataclassCodec, PydanticCodec
 from likewise.errors import InvalidArgument, InvalidRecord, RecordExists, RecordNotFound
 from likewise.filters import Metadata
-from likewise.records import Include, Record
+from likewise.records import Include, LoadProgress, Record
 from likewise.schema import CollectionSpec
 from likewise.typed import TypedCollection
 
@@ -192,7 +192,9 @@ class TestTypedCollection:
         assert things.insert(thing(5)) == 1
         with pytest.raises(RecordExists):
             things.insert(thing(5))
-        assert things.upsert(thing(5, title="new")) == 1
+        told: list[LoadProgress] = []
+        assert things.upsert(thing(5, title="new"), progress=told.append) == 1
+        assert told[-1] == LoadProgress("done", 1)
         everything: Include = ("vector", "metadata", "content")
         assert things.get("t5", include=everything).title == "new"
         with pytest.raises(RecordNotFound):

@@ -8,11 +8,12 @@ unusual: whole arrays are checked at once, and no Python object is made per numb
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from likewise.abc.columns import Columns
+from likewise.abc.embedder import Modality
 from likewise.abc.validation import (
     LARGEST,
     LARGEST_HALF,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Block", "block_of_columns", "block_of_records", "join_blocks"]
+__all__ = ["Block", "block_of_columns", "block_of_records", "join_blocks", "rows_of_block"]
 
 #: JSON text up to this length holds no integer that is too long to store.
 _SHORT_JSON = 900
@@ -49,7 +50,7 @@ class Block:
     missing: Mapping[str, NDArray[np.bool_]]
     metadata: Sequence[str]
     content: Sequence[str | None]
-    modality: Sequence[str | None] | None
+    modality: Sequence[Modality | None] | None
     content_id: Sequence[str | None] | None
 
     def __len__(self) -> int:
@@ -95,6 +96,25 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
     )
 
 
+def rows_of_block(block: Block) -> Iterator[Prepared]:
+    """The rows of a block one by one."""
+    for i, record_id in enumerate(block.ids):
+        vectors = {}
+        for name, array in block.vectors.items():
+            if name not in block.missing or not block.missing[name][i]:
+                vectors[name] = array[i].copy()
+                vectors[name].flags.writeable = False
+        yield Prepared(
+            record_id,
+            vectors,
+            json.loads(block.metadata[i]),
+            block.metadata[i],
+            block.content[i],
+            None if block.modality is None else block.modality[i],
+            None if block.content_id is None else block.content_id[i],
+        )
+
+
 # --- from records --------------------------------------------------------------------------------------------------------------
 
 
@@ -108,7 +128,7 @@ def block_of_records(records: Sequence[Record], spec: CollectionSpec, first: int
 
 def _quick_records(records: Sequence[Record], spec: CollectionSpec) -> Block | None:
     """The block, if every record has one ordinary vector as a numpy array and nothing unusual; None otherwise."""
-    if spec.vectors or any(type(r) is not Record or r.vectors for r in records):
+    if not records or spec.vectors or any(type(r) is not Record or r.vectors for r in records):
         return None
     vectors = _stacked([r.vector for r in records], spec.vector_fields[""])
     if vectors is None:

@@ -50,6 +50,12 @@ class Columns:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def placed(self) -> bool:
+        """Whether every row has the collection's own vector, in an array, so that nothing is left to a model."""
+        kind = getattr(getattr(self.vectors.get(""), "dtype", None), "kind", "O")
+        return kind != "O"
+
     def part(self, low: int, high: int) -> Columns:
         """The rows from ``low`` up to ``high``."""
 
@@ -83,4 +89,4 @@ class Columns:
 
 def _plain(value: Any) -> Any:
     """A value of a column as Python has it: numpy's text is text."""
-    return str(value) if isinstance(value, str) else value
+    return str.__str__(value) if isinstance(value, str) else value

@@ -17,11 +17,14 @@ from likewise.abc.blocks import Block, block_of_columns, block_of_records
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder, ImageInput, Modality
+from likewise.abc.frames import Frame
+from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
 from likewise.abc.running_async import run_blocking
-from likewise.abc.validation import Prepared, as_records, check_top_k, chunks, prepare
+from likewise.abc.sources import LoadMark, Piece, check_token, pieces
+from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks, prepare
 from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
-from likewise.records import Include, LoadProgress, Page, Record, SearchResults, VectorInput
+from likewise.records import Include, LoadProgress, LoadReport, Page, Record, SearchResults, VectorInput
 from likewise.schema import CollectionSpec, Gin, IndexInfo, VectorIndex
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ BATCH_ROWS = 500
 #: Rows that are checked and sent together: few enough that a server works on some while we make the next.
 BLOCK_ROWS = 128
 
-#: What ``insert`` and ``upsert`` take.
-RecordSource: TypeAlias = "Record | Iterable[Record] | Columns"
+#: What ``insert``, ``upsert`` and ``load`` take.
+RecordSource: TypeAlias = "Record | Iterable[Record] | Columns | Frame"
 #: Called now and then during a long call, from the thread that makes it.
 Progress: TypeAlias = "Callable[[LoadProgress], None]"
 #: Vectors of many rows: an array of shape (rows, dimension), or a sequence of vectors.
@@ -136,6 +139,10 @@ class AsyncCollection(ABC):
 
         ``RecordExists`` names the ids that are known already or are given twice; ``InvalidRecord`` or ``DimensionMismatch`` the
         first record that cannot be stored. What has no vector is embedded, if the collection has an embedder.
+
+        A table of pyarrow, pandas or polars may be given too. Its columns are ``id``, ``vector`` or ``vector_<name>``, ``content``,
+        ``modality``, ``content_id`` and ``metadata``; without a column ``metadata`` every other column is a key of the metadata, and
+        values that are missing are left out. ``progress`` is told now and then how far the call is.
         """
 
     @abstractmethod
@@ -164,6 +171,37 @@ class AsyncCollection(ABC):
         """
         own = {} if vectors is None else vectors if isinstance(vectors, Mapping) else {"": vectors}
         return await self.upsert(Columns(ids, own, metadata, content, modality, content_id), progress=progress)
+
+    async def load(
+        self,
+        records: RecordSource,
+        *,
+        replace: bool = True,
+        skip_invalid: bool = False,
+        token: str | None = None,
+        part_rows: int = 50_000,
+        progress: Progress | None = None,
+    ) -> LoadReport:
+        """Store records in parts, each by itself all or nothing: for loads that take long. What was read and stored.
+
+        A part has at most ``part_rows`` records (1 to 100,000), fewer if they are large. ``replace`` replaces known records, as
+        ``upsert`` does; without it a known id raises ``RecordExists``, as for ``insert``. With ``skip_invalid`` records that cannot be
+        stored are left out and reported, where otherwise the first of them is an error. Whatever is raised, the parts before stay.
+
+        ``token`` is a text of the caller's that names this load. The place that is reached is stored under it with every part, so that
+        the same call, made again after it was broken off, goes on there: it passes over what is done, makes sure that this is
+        the same input, and loads the rest. Once the input has ended, the token is finished, and the call does nothing any more.
+        ``InvalidArgument`` for another input; ``BackendConflict`` if another load goes on with the token at the same time.
+        """
+        load = AsyncPartsLoad(
+            self,
+            replace=replace,
+            skip_invalid=skip_invalid,
+            token=None if token is None else check_token(token),
+            part_rows=check_limit(part_rows, "part_rows"),
+            progress=progress,
+        )
+        return await load.run(records, BATCH_ROWS)
 
     @abstractmethod
     async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
@@ -253,7 +291,7 @@ class AsyncCollection(ABC):
     @abstractmethod
     async def search_many(
         self,
-        vectors: Sequence[VectorInput],
+        vectors: ColumnOfVectors,
         *,
         top_k: int = 10,
         where: Where = None,
@@ -354,16 +392,34 @@ class AsyncCollection(ABC):
 
     async def _blocks(self, records: RecordSource) -> AsyncIterator[Block]:
         """The same by column, in blocks of at most ``BLOCK_ROWS``, for backends that load in bulk."""
-        if isinstance(records, Columns) and records.vectors:
-            for low in range(0, len(records), BLOCK_ROWS):
-                yield block_of_columns(records.part(low, low + BLOCK_ROWS), self._spec, low)
-            return
         position = 0
-        for batch in chunks(as_records(records), BATCH_ROWS):
-            embedded = await self._embed_missing(batch, position)
-            for low in range(0, len(embedded), BLOCK_ROWS):
-                yield block_of_records(embedded[low : low + BLOCK_ROWS], self._spec, position + low)
-            position += len(batch)
+        for piece in pieces(records, BATCH_ROWS):
+            async for block in self._checked(piece, position):
+                yield block
+            position += len(piece)
+
+    async def _checked(self, piece: Piece, position: int) -> AsyncIterator[Block]:
+        """A piece of an input, checked and embedded; ``position`` is the place of its first row in the input."""
+        if isinstance(piece, Columns):
+            if self._embedder is None or piece.placed:
+                for low in range(0, len(piece), BLOCK_ROWS):
+                    yield block_of_columns(piece.part(low, low + BLOCK_ROWS), self._spec, position + low)
+                return
+            piece = list(piece.records())
+        embedded = await self._embed_missing(piece, position)
+        for low in range(0, len(embedded), BLOCK_ROWS):
+            yield block_of_records(embedded[low : low + BLOCK_ROWS], self._spec, position + low)
+
+    @abstractmethod
+    async def _load_mark(self, token: str) -> LoadMark | None:
+        """How far the load of this token is; None if it has not begun."""
+
+    @abstractmethod
+    async def _write_part(self, part: AsyncPart, *, replace: bool, progress: Progress | None) -> int:
+        """Store the rows of a part, and where it has a token its mark: all or nothing. The number of ids.
+
+        ``BackendConflict`` if the stored mark is no longer the one before the part.
+        """
 
     async def _embed_missing(self, batch: Sequence[Record], position: int) -> Sequence[Record]:
         if self._embedder is None:

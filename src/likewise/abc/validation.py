@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_args
 from likewise._json import JsonValue, dumps, normalise, text_problem
 from likewise.abc.columns import Columns
 from likewise.abc.embedder import Modality
+from likewise.abc.frames import columns_of_frame, frame_kind
 from likewise.errors import DimensionMismatch, InvalidArgument, InvalidRecord
 from likewise.metrics import Metric
 from likewise.records import Include, IncludeField, Record, VectorInput
@@ -79,14 +80,17 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def as_records(records: object) -> Iterable[Record]:
-    """Records, where one record alone may be given too, or rows by column."""
+    """Records, where one record alone may be given too, or rows by column, or a table of another library."""
     if isinstance(records, Record):
         return (records,)
     if isinstance(records, Columns):
         return records.records()
+    if frame_kind(records) is not None:
+        return (record for columns in columns_of_frame(records) for record in columns.records())
     if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
         raise InvalidArgument(
-            f"expected records, got {type(records).__name__}: give Record objects, one or any iterable of them"
+            f"expected records, got {type(records).__name__}: give Record objects, one or any iterable of them, or a table of pyarrow, "
+            "pandas or polars"
         )
     return records
 
@@ -136,10 +140,15 @@ def prepare(record: object, spec: CollectionSpec, position: int) -> Prepared:
         vectors=_vectors(record, spec, record_id, position, refuse),
         metadata=metadata,
         metadata_json=dumps(metadata),
-        content=record.content,
+        content=_plain(record.content),
         modality=modality,
-        content_id=content_id,
+        content_id=_plain(content_id),
     )
+
+
+def _plain(text: str | None) -> str | None:
+    """The text without what a subclass of str adds: such texts may have a hash, or a form, of their own."""
+    return None if text is None else str.__str__(text)
 
 
 def _check_id(record_id: object, position: int) -> str:
@@ -156,7 +165,7 @@ def _check_id(record_id: object, position: int) -> str:
         problem = f"has an id that {what}"
     if problem:
         raise InvalidRecord(f"record {position} {problem}", record_id=record_id[:80], position=position)
-    return record_id
+    return str.__str__(record_id)
 
 
 def _multimodal(record: Record, spec: CollectionSpec, refuse: Any) -> tuple[Modality | None, str | None]:
@@ -167,9 +176,10 @@ def _multimodal(record: Record, spec: CollectionSpec, refuse: Any) -> tuple[Moda
             )
         return None, None
     modality: Modality = record.modality or ("image" if record.image is not None else "text")
-    if modality not in get_args(Modality):
+    known: tuple[Modality, ...] = get_args(Modality)
+    if modality not in known:
         refuse(f"modality is {modality!r:.80}; it must be 'text' or 'image'")
-    return modality, record.content_id if record.content_id is not None else record.id
+    return known[known.index(modality)], record.content_id if record.content_id is not None else record.id
 
 
 def _vectors(
@@ -275,9 +285,9 @@ def check_top_k(top_k: object) -> int:
     return _check_count(top_k, "top_k", MAX_TOP_K)
 
 
-def check_limit(limit: object) -> int:
-    """``limit``, if it is a whole number from 1 to ``MAX_TOP_K``."""
-    return _check_count(limit, "limit", MAX_TOP_K)
+def check_limit(limit: object, what: str = "limit") -> int:
+    """The number, if it is a whole one from 1 to ``MAX_TOP_K``."""
+    return _check_count(limit, what, MAX_TOP_K)
 
 
 def _check_count(value: object, what: str, most: int) -> int:

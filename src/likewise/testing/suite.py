@@ -9,19 +9,20 @@
             with MyStore.open(…, embedders=load_embedder) as store:
                 yield store              # empty; each test gets its own
 
-Each test's docstring begins with the number of its clause in ``docs/contract.md``. What a backend's capabilities exclude is asserted to raise
-``UnsupportedFeature``; nothing is skipped. The synchronous twin, ``StoreContract`` in ``suite``, is generated.
+It needs pytest, pytest-asyncio and pyarrow. Each test's docstring begins with the number of its clause in ``docs/contract.md``. What a
+backend's capabilities exclude is asserted to raise ``UnsupportedFeature``; nothing is skipped. The synchronous twin, ``StoreContract`` in ``suite``, is generated.
 """
 
 from __future__ import annotations
 
 from likewise.testing.clauses_collections import CollectionClauses
 from likewise.testing.clauses_filters import FilterClauses
+from likewise.testing.clauses_loading import LoadingClauses
 from likewise.testing.clauses_records import RecordClauses
 from likewise.testing.clauses_search import SearchClauses
 
 __all__ = ["StoreContract"]
 
 
-class StoreContract(CollectionClauses, RecordClauses, FilterClauses, SearchClauses):
+class StoreContract(CollectionClauses, RecordClauses, FilterClauses, SearchClauses, LoadingClauses):
     """Every clause of the contract."""

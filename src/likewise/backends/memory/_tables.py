@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from likewise.abc.sources import LoadMark
 from likewise.abc.specs import compare_specs
 from likewise.abc.validation import Prepared
-from likewise.errors import BackendError, CollectionNotFound, RecordExists
+from likewise.errors import BackendConflict, BackendError, CollectionNotFound, RecordExists
 from likewise.records import IncludeField, Record
 from likewise.schema import CollectionSpec
 
@@ -25,6 +26,24 @@ __all__ = ["Tables", "record_from_row"]
 class _Table:
     spec: CollectionSpec
     rows: dict[str, Prepared] = field(default_factory=dict)
+    loads: dict[str, LoadMark] = field(default_factory=dict)
+
+    def insert(self, new: Iterable[Prepared]) -> int:
+        added: dict[str, Prepared] = {}
+        known: set[str] = set()
+        for row in new:
+            if row.id in self.rows or row.id in added:
+                known.add(row.id)
+            added[row.id] = _fitted(row, self.spec)
+        if known:
+            raise RecordExists(sorted(known), collection=self.spec.name)
+        self.rows.update(added)
+        return len(added)
+
+    def upsert(self, new: Iterable[Prepared]) -> int:
+        written = {row.id: _fitted(row, self.spec) for row in new}
+        self.rows.update(written)
+        return len(written)
 
 
 class Tables:
@@ -96,25 +115,39 @@ class Tables:
     def insert(self, name: str, new: Iterable[Prepared]) -> int:
         """Add rows, all or none."""
         with self._lock:
-            table = self._table(name)
-            added: dict[str, Prepared] = {}
-            known: set[str] = set()
-            for row in new:
-                if row.id in table.rows or row.id in added:
-                    known.add(row.id)
-                added[row.id] = _fitted(row, table.spec)
-            if known:
-                raise RecordExists(sorted(known), collection=name)
-            table.rows.update(added)
-            return len(added)
+            return self._table(name).insert(new)
 
     def upsert(self, name: str, new: Iterable[Prepared]) -> int:
         """Add or replace rows; the number of ids."""
         with self._lock:
+            return self._table(name).upsert(new)
+
+    def load_mark(self, name: str, token: str) -> LoadMark | None:
+        """How far the load of a token is."""
+        with self._lock:
+            return self._table(name).loads.get(token)
+
+    def write_part(
+        self,
+        name: str,
+        new: Iterable[Prepared],
+        *,
+        replace: bool,
+        token: str | None,
+        before: LoadMark | None,
+        after: LoadMark,
+    ) -> int:
+        """Add rows together with how far their load is, if it is still where it was."""
+        with self._lock:
             table = self._table(name)
-            written = {row.id: _fitted(row, table.spec) for row in new}
-            table.rows.update(written)
-            return len(written)
+            if token is not None and table.loads.get(token) != before:
+                raise BackendConflict(
+                    f"another load into collection {name!r} goes on with the same token; nothing of this part was stored"
+                )
+            written = table.upsert(new) if replace else table.insert(new)
+            if token is not None:
+                table.loads[token] = after
+            return written
 
     def delete(self, name: str, ids: Iterable[str]) -> int:
         """Remove rows; how many there were."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from likewise._deadline import check_deadline
+from likewise.abc.blocks import rows_of_block
 from likewise.abc.embedder import Embedder
-from likewise.abc.stores_async import AsyncCollection, Progress, RecordSource
+from likewise.abc.loading_async import AsyncPart
+from likewise.abc.sources import LoadMark
+from likewise.abc.stores_async import AsyncCollection, ColumnOfVectors, Progress, RecordSource
 from likewise.abc.validation import (
     Prepared,
     as_ids,
@@ -73,6 +76,17 @@ class AsyncMemoryCollection(AsyncCollection):
         if progress is not None:
             progress(LoadProgress("done", len(prepared)))
         return prepared
+
+    async def _load_mark(self, token: str) -> LoadMark | None:
+        check_deadline()
+        return self._tables.load_mark(self.name, token)
+
+    async def _write_part(self, part: AsyncPart, *, replace: bool, progress: Progress | None) -> int:
+        check_deadline()
+        rows = [row for block in part.blocks for row in rows_of_block(block)]
+        return self._tables.write_part(
+            self.name, rows, replace=replace, token=part.token, before=part.before, after=part.after
+        )
 
     async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         if (ids is None) is (where is None):
@@ -154,7 +168,7 @@ class AsyncMemoryCollection(AsyncCollection):
 
     async def search_many(
         self,
-        vectors: Sequence[VectorInput],
+        vectors: ColumnOfVectors,
         *,
         top_k: int = 10,
         where: Where = None,

@@ -15,6 +15,7 @@ from likewise.schema import CollectionSpec, Gin, Hnsw, Quantization, VectorField
 
 __all__ = [
     "add_columns",
+    "analyze",
     "create_table",
     "default_vector_index",
     "id_order_index",
@@ -191,6 +192,12 @@ def quantized(table: Table, value: sql.Composable, field: VectorField, quantizat
     if quantization == "binary":
         return sql.SQL("{}({})::bit({})").format(extension.type("binary_quantize"), value, dimension)
     return value
+
+
+def analyze(table: Table) -> sql.Composed:
+    """Has the server count what filters look at. Not the vectors: there is nothing to learn of them, and it takes long."""
+    names = ["id", "metadata"] + (["modality", "content_id"] if table.spec.multimodal else [])
+    return sql.SQL("ANALYZE {} ({})").format(table.name, sql.SQL(", ").join(map(sql.Identifier, names)))
 
 
 def metadata_index(table: Table, plan: Gin) -> tuple[str, sql.Composed | None]:

@@ -8,7 +8,7 @@ savepoint that is rolled back, which undoes the settings too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from psycopg import sql
 
 from likewise.backends.postgres._ddl import quantized
 from likewise.backends.postgres._parameters import Parameters
-from likewise.backends.postgres._rows import pack_vector, pack_vectors
+from likewise.backends.postgres._rows import BinaryParameter, pack_vector, pack_vectors
 from likewise.backends.postgres._statements import Statement, make_statement, selected, where_clause
 from likewise.backends.postgres._table import OPERATORS, Table, TableIndex, vector_column
 from likewise.filters import Filter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Leg", "fused", "fusion_depth", "search", "search_many"]
+__all__ = ["Leg", "compare", "estimate", "fused", "fusion_depth", "search", "search_many", "visit"]
 
 #: Default ef_search: recall@10 of 0.95 and more at a few hundred thousand vectors.
 DEFAULT_EF_SEARCH = 100
@@ -36,6 +36,8 @@ MAX_EF_SEARCH = 1_000
 RRF_CONSTANT = 60
 #: How many statements a table remembers; more come only from callers that never ask for the same ``top_k`` twice.
 _MAX_TEXTS = 256
+#: Filters that are longer as text (lists of many values) are composed each time.
+_LONGEST_KEY = 4_000
 
 
 def fusion_depth(top_k: int) -> int:
@@ -170,6 +172,134 @@ def search(
             table.texts.clear()
         table.texts[shape] = text.as_bytes(None)
     return make_statement(text, parameters, settings)
+
+
+def estimate(table: Table, where: Filter) -> Statement:
+    """What the server's planner thinks of a filter, as ``EXPLAIN`` has it, in the column ``QUERY PLAN``."""
+    parameters = Parameters()
+    text = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {} {}").format(table.name, where_clause(table, where, parameters))
+    return make_statement(text, parameters)
+
+
+def compare(
+    table: Table,
+    name: str,
+    vector: NDArray[np.float32],
+    *,
+    top_k: int,
+    where: Filter,
+    include: frozenset[IncludeField],
+    most: int,
+) -> Statement:
+    """The nearest of the matching rows, all of them compared, in the column ``matching`` how many they were.
+
+    With ``most`` only so many are compared; that many in ``matching`` means that there may be more, and the rows are no answer.
+    """
+    packed = pack_vector(vector, table.element(name))
+    shape = ("compare", name, include, top_k, most)
+
+    def make(parameters: Parameters) -> sql.Composed:
+        element = table.element(name)
+        query = parameters.add(packed, table.extension.type(element), name="query")
+        column = sql.Identifier(vector_column(name))
+        operator = table.extension.operator(OPERATORS[Metric(table.spec.vector_fields[name].metric)])
+        present = [sql.SQL("{} IS NOT NULL").format(column)] if name else []
+        # Only ids and distances are gathered; the rows themselves are fetched for the nearest.
+        return sql.SQL(
+            "WITH matching AS MATERIALIZED (SELECT id, {} {} {} AS distance FROM {} {}{}),"
+            " nearest AS (SELECT * FROM matching ORDER BY distance, {} LIMIT {})"
+            " SELECT {}, nearest.distance, (SELECT count(*) FROM matching) AS matching"
+            " FROM nearest JOIN {} AS t ON t.id = nearest.id"
+        ).format(
+            column,
+            operator,
+            query,
+            table.name,
+            where_clause(table, where, parameters, *present),
+            sql.SQL(" LIMIT {}").format(sql.Literal(most)) if most else sql.SQL(""),
+            table.order,
+            sql.Literal(top_k),
+            selected(table, include, "t"),
+            table.name,
+        )
+
+    return _remembered(table, shape, where, packed, make, {})
+
+
+def visit(
+    table: Table,
+    name: str,
+    vector: NDArray[np.float32],
+    *,
+    top_k: int,
+    where: Filter,
+    include: frozenset[IncludeField],
+    index: TableIndex,
+    visits: int,
+) -> Statement:
+    """The nearest of the matching rows among the first ``visits`` along the index. Fewer than ``top_k`` are no answer.
+
+    The bound is a limit below the filter. pgvector's own bound (``max_scan_tuples``) is no use here: beyond it a scan hands out what it had
+    put aside, near or not.
+    """
+    settings = search_settings(table, index, top_k, None)
+    if table.extension.iterative_scan and index.method == "hnsw":
+        settings["hnsw.max_scan_tuples"] = str(max(20_000, 4 * visits))
+    packed = pack_vector(vector, table.element(name))
+    shape = ("visit", name, index.name, include, top_k, visits)
+
+    def make(parameters: Parameters) -> sql.Composed:
+        field = table.spec.vector_fields[name]
+        query = parameters.add(packed, table.extension.type(table.element(name)), name="query")
+        column = sql.Identifier(vector_column(name))
+        operator = table.extension.operator(OPERATORS[Metric(field.metric)])
+        distance = sql.SQL("({} {} {})").format(column, operator, query)
+        hamming = index.quantization == "binary"
+        along = sql.SQL("{} {} {}").format(
+            quantized(table, column, field, index.quantization),
+            table.extension.operator("<~>") if hamming else operator,
+            quantized(table, query, field, index.quantization),
+        )
+        gate = sql.SQL(" AND ").join(_gate(settings))
+        return sql.SQL(
+            "SELECT {}, {} AS distance FROM (SELECT * FROM (SELECT * FROM {} WHERE {} ORDER BY {} LIMIT {}) AS visited {} LIMIT {})"
+            " AS candidates ORDER BY distance, {} LIMIT {}"
+        ).format(
+            selected(table, include),
+            distance,
+            table.name,
+            gate,
+            along,
+            sql.Literal(visits),
+            where_clause(table, where, parameters, *([sql.SQL("{} IS NOT NULL").format(column)] if name else [])),
+            sql.Literal(_candidates(index, top_k)),
+            table.order,
+            sql.Literal(top_k),
+        )
+
+    return _remembered(table, shape, where, packed, make, settings)
+
+
+def _remembered(
+    table: Table,
+    shape: tuple[object, ...],
+    where: Filter,
+    packed: BinaryParameter,
+    make: Callable[[Parameters], sql.Composed],
+    settings: Mapping[str, str],
+) -> Statement:
+    """The statement, its text and the filter's parameters remembered: composing them costs as much as a small search."""
+    key = (shape, repr(where))
+    known = table.filtered.get(key)
+    if known is None:
+        parameters = Parameters()
+        known = (make(parameters).as_bytes(None), parameters.values)
+        if len(key[1]) <= _LONGEST_KEY:
+            if len(table.filtered) >= _MAX_TEXTS:
+                table.filtered.clear()
+            table.filtered[key] = known
+    text, values = known
+    return Statement(text, {**values, "query": packed}, settings)
 
 
 def search_many(

@@ -9,8 +9,10 @@ from typing import Any
 from psycopg import sql
 
 from likewise.abc.blocks import Block
+from likewise.abc.sources import LoadMark
 from likewise.backends.postgres._filters import compile_filter
-from likewise.backends.postgres._parameters import Parameters
+from likewise.backends.postgres._install import resource
+from likewise.backends.postgres._parameters import Parameters, own_sql
 from likewise.backends.postgres._rows import pack_vectors
 from likewise.backends.postgres._table import Table, vector_column
 from likewise.filters import Filter
@@ -20,17 +22,20 @@ __all__ = [
     "Statement",
     "copy",
     "count",
+    "count_up_to",
     "delete_ids",
     "delete_where",
     "drop_index",
-    "estimated_rows",
     "existing_ids",
     "get_many",
+    "load_mark",
     "lock",
     "make_statement",
     "may_copy",
     "move_staged",
+    "rebuildable",
     "sample_vectors",
+    "save_mark",
     "scan",
     "selected",
     "stage_table",
@@ -89,11 +94,15 @@ def get_many(table: Table, ids: Sequence[str], include: frozenset[IncludeField])
     return make_statement(text, parameters)
 
 
-def count(table: Table, where: Filter | None) -> Statement:
-    """How many rows match."""
+def count(table: Table, where: Filter | None, *, most: int = 0) -> Statement:
+    """How many rows match; with ``most`` it counts no further than that."""
     parameters = Parameters()
-    text = sql.SQL("SELECT count(*) AS count FROM {} {}").format(table.name, where_clause(table, where, parameters))
-    return make_statement(text, parameters)
+    conditions = where_clause(table, where, parameters)
+    if most:
+        counted = sql.SQL("(SELECT FROM {} {} LIMIT {}) AS matching").format(table.name, conditions, sql.Literal(most))
+    else:
+        counted = sql.SQL("{} {}").format(table.name, conditions)
+    return make_statement(sql.SQL("SELECT count(*) AS count FROM {}").format(counted), parameters)
 
 
 def scan(
@@ -198,14 +207,38 @@ def drop_index(table: Table, name: str) -> sql.Composed:
     return sql.SQL("DROP INDEX {}").format(sql.Identifier(table.schema, name))
 
 
-def estimated_rows(table: Table) -> Statement:
-    """How many rows the server believes there are."""
-    return make_statement(
-        sql.SQL(
-            "SELECT greatest(reltuples, 0)::bigint AS rows FROM pg_catalog.pg_class WHERE oid = {}::regclass"
-        ).format(sql.Literal(table.name.as_string(None))),
-        Parameters(),
-    )
+def count_up_to(table: Table, most: int) -> Statement:
+    """How many rows there are, counted no further than ``most``: the server's own estimate may be hours old."""
+    parameters = Parameters()
+    text = sql.SQL("SELECT count(*) AS count FROM (SELECT FROM {} LIMIT {}) AS counted")
+    return make_statement(text.format(table.name, parameters.add(most, sql.SQL("bigint"))), parameters)
+
+
+def load_mark(table: Table, token: str) -> Statement:
+    """How far the load of a token is."""
+    text = sql.Composed([own_sql(resource("load_mark.sql"))])
+    return Statement(text, {"schema": table.schema, "name": table.spec.name, "token": token}, {})
+
+
+def save_mark(table: Table, token: str, before: LoadMark | None, after: LoadMark) -> Statement:
+    """Stores how far a load is, if it is still where it was."""
+    text = sql.Composed([own_sql(resource("load_begin.sql" if before is None else "load_go_on.sql"))])
+    parameters = {
+        "schema": table.schema,
+        "name": table.spec.name,
+        "token": token,
+        "before": None if before is None else before.position,
+        "position": after.position,
+        "last_id": after.last_id,
+        "finished": after.finished,
+    }
+    return Statement(text, parameters, {})
+
+
+def rebuildable(table: Table) -> Statement:
+    """The vector indexes that a load may drop and build again, with what builds them."""
+    text = sql.Composed([own_sql(resource("rebuildable.sql"))])
+    return Statement(text, {"schema": table.schema, "name": table.spec.name}, {})
 
 
 def stage_table(table: Table, stage: str) -> tuple[Statement, Statement]:

@@ -119,10 +119,16 @@ class Table:
     server: Server
     extension: Extension
     indexes: Sequence[TableIndex] = field(default=())
+    #: About how many rows there are.
+    rows: float = 0.0
     #: (name, column, type) of each vector.
     vectors: tuple[tuple[str, str, Element], ...] = field(init=False, repr=False, compare=False)
     #: Statements of searches without a filter, which are the same text each time.
     texts: dict[object, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
+    #: The same of searches with a filter, with the filter's parameters.
+    filtered: dict[object, tuple[bytes, Mapping[str, Any]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         vectors = tuple(

@@ -11,7 +11,9 @@ from psycopg import sql
 
 from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder
-from likewise.abc.stores import Collection, Progress, RecordSource
+from likewise.abc.loading import Part
+from likewise.abc.sources import LoadMark, is_held
+from likewise.abc.stores import Collection, ColumnOfVectors, Progress, RecordSource
 from likewise.abc.validation import (
     as_ids,
     check_ef_search,
@@ -25,12 +27,14 @@ from likewise.abc.validation import (
 from likewise.backends.postgres import _ddl
 from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
+from likewise.backends.postgres._planner import FilterMemory
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
 from likewise.backends.postgres.borrowed import borrow
 from likewise.backends.postgres.connection import Database, Row, run
-from likewise.backends.postgres.loading import Load
-from likewise.errors import InvalidArgument
+from likewise.backends.postgres.loading import Load, check_claims
+from likewise.backends.postgres.searching import FilteredSearch
+from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric, similarity
 from likewise.records import (
@@ -71,6 +75,7 @@ class PostgresCollection(Collection):
         self._known = table
         self._known_at = time.monotonic()
         self._load = load
+        self._filters = FilterMemory()
 
     def _table(self) -> Table:
         if time.monotonic() - self._known_at > _TABLE_SECONDS:
@@ -79,7 +84,9 @@ class PostgresCollection(Collection):
         return self._known
 
     def using(self, connection: Any) -> Self:
-        return type(self)(Database(borrow(connection)), self._known, load=self._load, embedder=self._embedder)
+        inside = type(self)(Database(borrow(connection)), self._known, load=self._load, embedder=self._embedder)
+        inside._filters = self._filters
+        return inside
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
@@ -91,9 +98,30 @@ class PostgresCollection(Collection):
 
     def _write(self, records: RecordSource, *, replace: bool, progress: Progress | None) -> int:
         table = self._table()
-        slow = self._embedder is not None and not isinstance(records, Columns)
-        load = Load(self._database, table, replace=replace, slow=slow, progress=progress)
+        slow = self._embedder is not None and not (isinstance(records, Columns) and records.placed)
+        lazy = not is_held(records)
+        load = Load(self._database, table, replace=replace, slow=slow, lazy=lazy, progress=progress)
         return load.run(self._blocks(records))
+
+    def _load_mark(self, token: str) -> LoadMark | None:
+        table = self._table()
+        try:
+            found = self._fetch(statements.load_mark(table, token))
+        except CollectionNotFound as error:
+            raise SchemaMismatch(
+                "this database was set up by an older Likewise, which had no tokens of loads: run `likewise install`",
+                collection=self.name,
+            ) from error
+        if not found:
+            return None
+        (row,) = found
+        return LoadMark(row["position"], row["last_id"], row["finished"])
+
+    def _write_part(self, part: Part, *, replace: bool, progress: Progress | None) -> int:
+        table = self._table()
+        saving = None if part.token is None else statements.save_mark(table, part.token, part.before, part.after)
+        load = Load(self._database, table, replace=replace, saving=saving, progress=progress)
+        return load.run(part.drawn())
 
     def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         if (ids is None) is (where is None):
@@ -108,6 +136,7 @@ class PostgresCollection(Collection):
             condition = check_filter(where, self.columns)
             assert condition is not None
             statement = statements.delete_where(table, condition)
+        check_claims(self._database, table)
         with self._database.transaction(collection=self.name) as connection:
             return run(connection, statement)
 
@@ -164,6 +193,9 @@ class PostgresCollection(Collection):
         furthest = distance_limit(Metric(field.metric), max_distance, min_score)
         table = self._table()
         index = None if exact else table.vector_index(name)
+        if index is not None and (planned := self._planned(table, index, condition, top_k, ef)):
+            found, explanation = planned.nearest(name, query, chosen, index)
+            return self._results(table, name, found, chosen, furthest, explanation)
         statement = searches.search(
             table, name, query, top_k=top_k, where=condition, include=chosen, index=index, ef_search=ef
         )
@@ -175,6 +207,14 @@ class PostgresCollection(Collection):
             found, plan = self._fetch(exactly), "approximate, then exact"
         explanation = SearchExplanation(plan, index.name if index else None, statement.settings)
         return self._results(table, name, found, chosen, furthest, explanation)
+
+    def _planned(
+        self, table: Table, index: TableIndex, where: Filter | None, top_k: int, ef_search: int | None
+    ) -> FilteredSearch | None:
+        """What answers a filtered search; None where there is nothing to choose, or the caller has chosen."""
+        if where is None or ef_search is not None or index.method != "hnsw" or not table.extension.iterative_scan:
+            return None
+        return FilteredSearch(self._fetch, self._filters, table, where, top_k)
 
     def _results(
         self,
@@ -198,7 +238,7 @@ class PostgresCollection(Collection):
 
     def search_many(
         self,
-        vectors: Sequence[VectorInput],
+        vectors: ColumnOfVectors,
         *,
         top_k: int = 10,
         where: Where = None,
@@ -218,6 +258,8 @@ class PostgresCollection(Collection):
             return []
         table = self._table()
         index = None if exact else table.vector_index(name)
+        if index is not None and (planned := self._planned(table, index, condition, top_k, ef)):
+            index = None if planned.exactly() else index
         groups, settings = self._search_groups(table, name, queries, top_k, condition, chosen, index, ef)
         plans = ["exact" if index is None else "approximate"] * len(queries)
         short = [i for i, group in enumerate(groups) if len(group) < top_k] if index is not None else []
@@ -276,6 +318,10 @@ class PostgresCollection(Collection):
             for name, query in queries.items()
         ]
         depth = searches.fusion_depth(top_k)
+        for n, leg in enumerate(legs):
+            planned = self._planned(table, leg.index, condition, depth, ef) if leg.index else None
+            if planned is not None and planned.exactly():
+                legs[n] = searches.Leg(leg.name, leg.vector, leg.weight, None)
         while True:
             statement = searches.fused(table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef)
             found = self._fetch(statement)
@@ -337,6 +383,8 @@ class PostgresCollection(Collection):
                 statement = self._index_statement(table, name, plan)
                 if statement is not None:
                     connection.execute(statement)
+                    # The planner of filtered searches asks the server how many rows match.
+                    connection.execute(_ddl.analyze(table))
             table = self._known = self._load(self.name)
         self._known_at = time.monotonic()
         return self._known.index_infos()

@@ -10,7 +10,9 @@ from psycopg import sql
 
 from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder
-from likewise.abc.stores_async import AsyncCollection, Progress, RecordSource
+from likewise.abc.loading_async import AsyncPart
+from likewise.abc.sources import LoadMark, is_held
+from likewise.abc.stores_async import AsyncCollection, ColumnOfVectors, Progress, RecordSource
 from likewise.abc.validation import (
     as_ids,
     check_ef_search,
@@ -24,12 +26,14 @@ from likewise.abc.validation import (
 from likewise.backends.postgres import _ddl
 from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
+from likewise.backends.postgres._planner import FilterMemory
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
 from likewise.backends.postgres.borrowed_async import borrow
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, run
-from likewise.backends.postgres.loading_async import AsyncLoad
-from likewise.errors import InvalidArgument
+from likewise.backends.postgres.loading_async import AsyncLoad, check_claims
+from likewise.backends.postgres.searching_async import AsyncFilteredSearch
+from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric, similarity
 from likewise.records import (
@@ -70,6 +74,7 @@ class AsyncPostgresCollection(AsyncCollection):
         self._known = table
         self._known_at = time.monotonic()
         self._load = load
+        self._filters = FilterMemory()
 
     async def _table(self) -> Table:
         if time.monotonic() - self._known_at > _TABLE_SECONDS:
@@ -78,7 +83,9 @@ class AsyncPostgresCollection(AsyncCollection):
         return self._known
 
     def using(self, connection: Any) -> Self:
-        return type(self)(AsyncDatabase(borrow(connection)), self._known, load=self._load, embedder=self._embedder)
+        inside = type(self)(AsyncDatabase(borrow(connection)), self._known, load=self._load, embedder=self._embedder)
+        inside._filters = self._filters
+        return inside
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
@@ -90,9 +97,30 @@ class AsyncPostgresCollection(AsyncCollection):
 
     async def _write(self, records: RecordSource, *, replace: bool, progress: Progress | None) -> int:
         table = await self._table()
-        slow = self._embedder is not None and not isinstance(records, Columns)
-        load = AsyncLoad(self._database, table, replace=replace, slow=slow, progress=progress)
+        slow = self._embedder is not None and not (isinstance(records, Columns) and records.placed)
+        lazy = not is_held(records)
+        load = AsyncLoad(self._database, table, replace=replace, slow=slow, lazy=lazy, progress=progress)
         return await load.run(self._blocks(records))
+
+    async def _load_mark(self, token: str) -> LoadMark | None:
+        table = await self._table()
+        try:
+            found = await self._fetch(statements.load_mark(table, token))
+        except CollectionNotFound as error:
+            raise SchemaMismatch(
+                "this database was set up by an older Likewise, which had no tokens of loads: run `likewise install`",
+                collection=self.name,
+            ) from error
+        if not found:
+            return None
+        (row,) = found
+        return LoadMark(row["position"], row["last_id"], row["finished"])
+
+    async def _write_part(self, part: AsyncPart, *, replace: bool, progress: Progress | None) -> int:
+        table = await self._table()
+        saving = None if part.token is None else statements.save_mark(table, part.token, part.before, part.after)
+        load = AsyncLoad(self._database, table, replace=replace, saving=saving, progress=progress)
+        return await load.run(part.drawn())
 
     async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
         if (ids is None) is (where is None):
@@ -107,6 +135,7 @@ class AsyncPostgresCollection(AsyncCollection):
             condition = check_filter(where, self.columns)
             assert condition is not None
             statement = statements.delete_where(table, condition)
+        check_claims(self._database, table)
         async with self._database.transaction(collection=self.name) as connection:
             return await run(connection, statement)
 
@@ -163,6 +192,9 @@ class AsyncPostgresCollection(AsyncCollection):
         furthest = distance_limit(Metric(field.metric), max_distance, min_score)
         table = await self._table()
         index = None if exact else table.vector_index(name)
+        if index is not None and (planned := self._planned(table, index, condition, top_k, ef)):
+            found, explanation = await planned.nearest(name, query, chosen, index)
+            return self._results(table, name, found, chosen, furthest, explanation)
         statement = searches.search(
             table, name, query, top_k=top_k, where=condition, include=chosen, index=index, ef_search=ef
         )
@@ -174,6 +206,14 @@ class AsyncPostgresCollection(AsyncCollection):
             found, plan = await self._fetch(exactly), "approximate, then exact"
         explanation = SearchExplanation(plan, index.name if index else None, statement.settings)
         return self._results(table, name, found, chosen, furthest, explanation)
+
+    def _planned(
+        self, table: Table, index: TableIndex, where: Filter | None, top_k: int, ef_search: int | None
+    ) -> AsyncFilteredSearch | None:
+        """What answers a filtered search; None where there is nothing to choose, or the caller has chosen."""
+        if where is None or ef_search is not None or index.method != "hnsw" or not table.extension.iterative_scan:
+            return None
+        return AsyncFilteredSearch(self._fetch, self._filters, table, where, top_k)
 
     def _results(
         self,
@@ -197,7 +237,7 @@ class AsyncPostgresCollection(AsyncCollection):
 
     async def search_many(
         self,
-        vectors: Sequence[VectorInput],
+        vectors: ColumnOfVectors,
         *,
         top_k: int = 10,
         where: Where = None,
@@ -217,6 +257,8 @@ class AsyncPostgresCollection(AsyncCollection):
             return []
         table = await self._table()
         index = None if exact else table.vector_index(name)
+        if index is not None and (planned := self._planned(table, index, condition, top_k, ef)):
+            index = None if await planned.exactly() else index
         groups, settings = await self._search_groups(table, name, queries, top_k, condition, chosen, index, ef)
         plans = ["exact" if index is None else "approximate"] * len(queries)
         short = [i for i, group in enumerate(groups) if len(group) < top_k] if index is not None else []
@@ -275,6 +317,10 @@ class AsyncPostgresCollection(AsyncCollection):
             for name, query in queries.items()
         ]
         depth = searches.fusion_depth(top_k)
+        for n, leg in enumerate(legs):
+            planned = self._planned(table, leg.index, condition, depth, ef) if leg.index else None
+            if planned is not None and await planned.exactly():
+                legs[n] = searches.Leg(leg.name, leg.vector, leg.weight, None)
         while True:
             statement = searches.fused(table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef)
             found = await self._fetch(statement)
@@ -336,6 +382,8 @@ class AsyncPostgresCollection(AsyncCollection):
                 statement = self._index_statement(table, name, plan)
                 if statement is not None:
                     await connection.execute(statement)
+                    # The planner of filtered searches asks the server how many rows match.
+                    await connection.execute(_ddl.analyze(table))
             table = self._known = await self._load(self.name)
         self._known_at = time.monotonic()
         return self._known.index_infos()

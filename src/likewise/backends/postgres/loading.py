@@ -12,6 +12,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import psycopg
@@ -21,14 +23,14 @@ from likewise._deadline import check_deadline
 from likewise.abc.blocks import Block, join_blocks
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._copy import COPY_END, COPY_START, SeenIds, pack_block
-from likewise.backends.postgres._indexing import rebuild_pays, vector_indexes
+from likewise.backends.postgres._indexing import most_known
 from likewise.backends.postgres._parameters import own_sql
-from likewise.backends.postgres._table import Table, TableIndex
-from likewise.backends.postgres.connection import Database, rows, run
-from likewise.errors import BackendConflict, RecordExists
+from likewise.backends.postgres._table import Table
+from likewise.backends.postgres.connection import Database, Row, rows, run
+from likewise.errors import BackendConflict, InvalidArgument, RecordExists
 from likewise.records import LoadPhase, LoadProgress
 
-__all__ = ["Load"]
+__all__ = ["Load", "check_claims"]
 
 _log = logging.getLogger("likewise.postgres")
 
@@ -41,8 +43,47 @@ _PROGRESS_SECONDS = 0.1
 _stages = itertools.count(1)
 
 
+class _Claim:
+    """A table that a call has alone while it draws records, as long as it does."""
+
+    def __init__(self, database: Database, table: Table) -> None:
+        self.source = database.source
+        self.table = (table.schema, table.spec.name)
+
+
+_claims: ContextVar[set[_Claim]] = ContextVar("likewise_claims")
+
+
+def check_claims(database: Database, table: Table) -> None:
+    """Refuse to write where the call that draws from this code has the table alone: the two would wait for each other."""
+    for claim in _claims.get(()):
+        if claim.source is database.source and claim.table == (table.schema, table.spec.name):
+            raise InvalidArgument(
+                f"the records that are being written to collection {table.spec.name!r} come from code that writes to it as well; "
+                "draw them first, or write to it afterwards"
+            )
+
+
+@contextmanager
+def _claimed(database: Database, table: Table) -> Iterator[None]:
+    claim, outer = _Claim(database, table), _claims.get(None)
+    claims = set(outer or ()) | {claim}
+    token = _claims.set(claims)
+    try:
+        yield
+    finally:
+        # Tasks that were begun meanwhile keep the set.
+        claims.discard(claim)
+        _claims.reset(token)
+
+
 class Load:
-    """One call that writes records."""
+    """One call that writes records.
+
+    ``slow``: the blocks come from a model, so nobody is kept off the table while they are drawn. ``lazy``: they come from an iterable of
+    the caller's, which may read from the collection meanwhile, so readers are not kept off. ``saving`` is a statement that ends the
+    transaction; one that changes no row says that somebody else was there.
+    """
 
     def __init__(
         self,
@@ -51,6 +92,8 @@ class Load:
         *,
         replace: bool,
         slow: bool = False,
+        lazy: bool = False,
+        saving: statements.Statement | None = None,
         progress: Callable[[LoadProgress], None] | None = None,
     ) -> None:
         self._database = database
@@ -58,12 +101,15 @@ class Load:
         self._name = table.spec.name
         self._replace = replace
         self._slow = slow
+        self._lazy = lazy
+        self._saving = saving
         self._progress = progress
         self._rows = 0
         self._said = 0.0
 
     def run(self, blocks: Iterator[Block]) -> int:
         """Write all of the blocks, or nothing; the number of ids written."""
+        check_claims(self._database, self._table)
         first: list[Block] = []
         count = characters = 0
         for block in blocks:
@@ -73,18 +119,34 @@ class Load:
             if count > FEW_ROWS or characters > _FEW_CHARACTERS:
                 break
         else:
-            written = self._write_few(join_blocks(first)) if first else 0
+            written = self._write_few(join_blocks(first)) if first else self._write_nothing()
             self._say("done", count, at_once=True)
             return written
         with self._database.transaction(collection=self._name) as connection:
             everything = _chain(first, blocks)
-            # A slow source (a model that embeds) must not keep others off the table meanwhile.
-            if self._database.source.private and not self._slow and self._claim(connection):
-                written = self._into_table(connection, everything)
+            indexes = None
+            if self._database.source.private and not self._slow:
+                indexes = self._claim(connection)
+            if indexes is not None:
+                with _claimed(self._database, self._table):
+                    written = self._into_table(connection, everything, indexes)
             else:
                 written = self._by_stage(connection, everything)
+            self._save(connection)
         self._say("done", 0, at_once=True)
         return written
+
+    def _save(self, connection: Connection[Any]) -> None:
+        if self._saving is not None and not run(connection, self._saving):
+            raise BackendConflict(
+                f"another load into collection {self._name!r} goes on with the same token; nothing of this part was stored"
+            )
+
+    def _write_nothing(self) -> int:
+        if self._saving is not None:
+            with self._database.transaction(collection=self._name) as connection:
+                self._save(connection)
+        return 0
 
     # --- a few ------------------------------------------------------------------------------------------------------------------
 
@@ -99,7 +161,9 @@ class Load:
             try:
                 if not twice:
                     with connection.transaction():
-                        return run(connection, statement)
+                        written = run(connection, statement)
+                    self._save(connection)
+                    return written
             except errors.UniqueViolation as error:
                 known = self._existing(connection, places)
                 if not known:  # the other transaction's record is gone again
@@ -119,27 +183,26 @@ class Load:
 
     # --- many -------------------------------------------------------------------------------------------------------------------
 
-    def _lock(self, connection: Connection[Any], *, readers: bool, only_if: statements.Statement | None) -> bool:
-        """Have the table alone until the end of the transaction, if that can be had at once (and a condition holds)."""
-        locked = False
+    def _claim(self, connection: Connection[Any]) -> Sequence[Row] | None:
+        """Have the table alone until the end of the transaction, if it is empty and that can be had at once; None otherwise.
+
+        Its vector indexes are dropped, for which readers are kept off too; they are returned.
+        """
+        indexes: Sequence[Row] | None = None
         try:
             with connection.transaction():
-                connection.execute(statements.lock(self._table, readers=readers))
-                if only_if is not None and not next(iter(rows(connection, only_if)[0].values())):
+                connection.execute(statements.lock(self._table, readers=False))
+                (found,) = rows(connection, statements.may_copy(self._table))
+                known = rows(connection, statements.rebuildable(self._table))
+                if not found["empty"] or (known and self._lazy):
                     raise psycopg.Rollback
-                locked = True
+                indexes = self._drop(connection, known)
         except (errors.LockNotAvailable, errors.InsufficientPrivilege):
-            return False
-        return locked
+            return None
+        return indexes
 
-    def _claim(self, connection: Connection[Any]) -> bool:
-        """Have the empty table alone. Where it has vector indexes readers wait too, for the indexes are built anew."""
-        readers = bool(vector_indexes(self._table))
-        return self._lock(connection, readers=readers, only_if=statements.may_copy(self._table))
-
-    def _into_table(self, connection: Connection[Any], blocks: Iterator[Block]) -> int:
+    def _into_table(self, connection: Connection[Any], blocks: Iterator[Block], indexes: Sequence[Row]) -> int:
         """Copy into the empty table. A row whose id came before waits until the copy is done, and is then written as upserts are."""
-        indexes = self._drop(connection, vector_indexes(self._table))
         seen = SeenIds()
         copied = 0
         repeated_any = False
@@ -147,7 +210,8 @@ class Load:
         while more:
             waiting: list[Block] = []
             more = False
-            with connection.cursor().copy(statements.copy(self._table)) as copy:
+            cursor = connection.cursor()
+            with cursor.copy(statements.copy(self._table)) as copy:
                 copy.write(COPY_START)
                 for block in blocks:
                     check_deadline()
@@ -160,11 +224,11 @@ class Load:
                         block = block.take([i for i in range(len(block)) if i not in again])
                     if len(block):
                         copy.write(pack_block(self._table, block))
-                        copied += len(block)
                     if sum(map(len, waiting)) > _MOST_WAITING:
                         more = True
                         break
                 copy.write(COPY_END)
+            copied += cursor.rowcount
             if waiting:
                 stage = self._stage(connection, _chain(waiting))
                 self._move(connection, stage)
@@ -177,16 +241,12 @@ class Load:
     def _by_stage(self, connection: Connection[Any], blocks: Iterator[Block]) -> int:
         before = self._rows
         stage = self._stage(connection, blocks, say=True)
-        indexes: Sequence[TableIndex] = vector_indexes(self._table)
-        if indexes and self._database.source.private:
-            (known,) = rows(connection, statements.estimated_rows(self._table))
-            pays = rebuild_pays(int(known["rows"]), self._rows - before)
-            if pays and self._lock(connection, readers=True, only_if=None):
-                indexes = self._drop(connection, indexes)
-                written = self._move(connection, stage)
-                self._build(connection, indexes)
-                return written
-        return self._move(connection, stage)
+        indexes: Sequence[Row] = ()
+        if self._database.source.private:
+            indexes = self._drop_if_that_pays(connection, self._rows - before)
+        written = self._move(connection, stage)
+        self._build(connection, indexes)
+        return written
 
     def _stage(self, connection: Connection[Any], blocks: Iterator[Block], *, say: bool = False) -> str:
         """A temporary table with the rows."""
@@ -218,17 +278,41 @@ class Load:
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
-    def _drop(self, connection: Connection[Any], indexes: Sequence[TableIndex]) -> Sequence[TableIndex]:
+    def _drop_if_that_pays(self, connection: Connection[Any], new: int) -> Sequence[Row]:
+        """Drop the vector indexes, if building them anew takes less time than inserting and the table can be had alone at once."""
+        indexes = rows(connection, statements.rebuildable(self._table))
+        if not indexes:
+            return ()
+        most = most_known(new)
+        (known,) = rows(connection, statements.count_up_to(self._table, most + 1))
+        if known["count"] > most:
+            return ()
+        try:
+            with connection.transaction():
+                return self._drop(connection, indexes)
+        except (errors.LockNotAvailable, errors.InsufficientPrivilege):
+            return ()
+
+    def _drop(self, connection: Connection[Any], indexes: Sequence[Row]) -> Sequence[Row]:
+        """Drop indexes as they are once nobody else is at the table; those that were dropped."""
+        if not indexes:
+            return indexes
+        connection.execute(statements.lock(self._table, readers=True))
+        # Somebody may have changed them before we had the lock.
+        indexes = rows(connection, statements.rebuildable(self._table))
         for index in indexes:
-            connection.execute(statements.drop_index(self._table, index.name))
+            connection.execute(statements.drop_index(self._table, index["name"]))
         return indexes
 
-    def _build(self, connection: Connection[Any], indexes: Sequence[TableIndex]) -> None:
+    def _build(self, connection: Connection[Any], indexes: Sequence[Row]) -> None:
+        if indexes:
+            # What is deferred to the end of the transaction, which is ours, must be done before an index can be built.
+            connection.execute("set constraints all immediate")
         for index in indexes:
             check_deadline()
             self._say("index", 0, at_once=True)
-            connection.execute(own_sql(index.definition))
-            _log.info("index built again after a load", extra={"collection": self._name, "index": index.name})
+            connection.execute(own_sql(index["definition"]))
+            _log.info("index built again after a load", extra={"collection": self._name, "index": index["name"]})
 
     def _say(self, phase: LoadPhase, added: int, *, at_once: bool = False) -> None:
         self._rows += added

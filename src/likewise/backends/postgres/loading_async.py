@@ -10,7 +10,9 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import psycopg
@@ -20,14 +22,14 @@ from likewise._deadline import check_deadline
 from likewise.abc.blocks import Block, join_blocks
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._copy import COPY_END, COPY_START, SeenIds, pack_block
-from likewise.backends.postgres._indexing import rebuild_pays, vector_indexes
+from likewise.backends.postgres._indexing import most_known
 from likewise.backends.postgres._parameters import own_sql
-from likewise.backends.postgres._table import Table, TableIndex
-from likewise.backends.postgres.connection_async import AsyncDatabase, rows, run
-from likewise.errors import BackendConflict, RecordExists
+from likewise.backends.postgres._table import Table
+from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
+from likewise.errors import BackendConflict, InvalidArgument, RecordExists
 from likewise.records import LoadPhase, LoadProgress
 
-__all__ = ["AsyncLoad"]
+__all__ = ["AsyncLoad", "check_claims"]
 
 _log = logging.getLogger("likewise.postgres")
 
@@ -40,8 +42,47 @@ _PROGRESS_SECONDS = 0.1
 _stages = itertools.count(1)
 
 
+class _Claim:
+    """A table that a call has alone while it draws records, as long as it does."""
+
+    def __init__(self, database: AsyncDatabase, table: Table) -> None:
+        self.source = database.source
+        self.table = (table.schema, table.spec.name)
+
+
+_claims: ContextVar[set[_Claim]] = ContextVar("likewise_claims")
+
+
+def check_claims(database: AsyncDatabase, table: Table) -> None:
+    """Refuse to write where the call that draws from this code has the table alone: the two would wait for each other."""
+    for claim in _claims.get(()):
+        if claim.source is database.source and claim.table == (table.schema, table.spec.name):
+            raise InvalidArgument(
+                f"the records that are being written to collection {table.spec.name!r} come from code that writes to it as well; "
+                "draw them first, or write to it afterwards"
+            )
+
+
+@contextmanager
+def _claimed(database: AsyncDatabase, table: Table) -> Iterator[None]:
+    claim, outer = _Claim(database, table), _claims.get(None)
+    claims = set(outer or ()) | {claim}
+    token = _claims.set(claims)
+    try:
+        yield
+    finally:
+        # Tasks that were begun meanwhile keep the set.
+        claims.discard(claim)
+        _claims.reset(token)
+
+
 class AsyncLoad:
-    """One call that writes records."""
+    """One call that writes records.
+
+    ``slow``: the blocks come from a model, so nobody is kept off the table while they are drawn. ``lazy``: they come from an iterable of
+    the caller's, which may read from the collection meanwhile, so readers are not kept off. ``saving`` is a statement that ends the
+    transaction; one that changes no row says that somebody else was there.
+    """
 
     def __init__(
         self,
@@ -50,6 +91,8 @@ class AsyncLoad:
         *,
         replace: bool,
         slow: bool = False,
+        lazy: bool = False,
+        saving: statements.Statement | None = None,
         progress: Callable[[LoadProgress], None] | None = None,
     ) -> None:
         self._database = database
@@ -57,12 +100,15 @@ class AsyncLoad:
         self._name = table.spec.name
         self._replace = replace
         self._slow = slow
+        self._lazy = lazy
+        self._saving = saving
         self._progress = progress
         self._rows = 0
         self._said = 0.0
 
     async def run(self, blocks: AsyncIterator[Block]) -> int:
         """Write all of the blocks, or nothing; the number of ids written."""
+        check_claims(self._database, self._table)
         first: list[Block] = []
         count = characters = 0
         async for block in blocks:
@@ -72,18 +118,34 @@ class AsyncLoad:
             if count > FEW_ROWS or characters > _FEW_CHARACTERS:
                 break
         else:
-            written = await self._write_few(join_blocks(first)) if first else 0
+            written = await self._write_few(join_blocks(first)) if first else await self._write_nothing()
             self._say("done", count, at_once=True)
             return written
         async with self._database.transaction(collection=self._name) as connection:
             everything = _chain(first, blocks)
-            # A slow source (a model that embeds) must not keep others off the table meanwhile.
-            if self._database.source.private and not self._slow and await self._claim(connection):
-                written = await self._into_table(connection, everything)
+            indexes = None
+            if self._database.source.private and not self._slow:
+                indexes = await self._claim(connection)
+            if indexes is not None:
+                with _claimed(self._database, self._table):
+                    written = await self._into_table(connection, everything, indexes)
             else:
                 written = await self._by_stage(connection, everything)
+            await self._save(connection)
         self._say("done", 0, at_once=True)
         return written
+
+    async def _save(self, connection: AsyncConnection[Any]) -> None:
+        if self._saving is not None and not await run(connection, self._saving):
+            raise BackendConflict(
+                f"another load into collection {self._name!r} goes on with the same token; nothing of this part was stored"
+            )
+
+    async def _write_nothing(self) -> int:
+        if self._saving is not None:
+            async with self._database.transaction(collection=self._name) as connection:
+                await self._save(connection)
+        return 0
 
     # --- a few ------------------------------------------------------------------------------------------------------------------
 
@@ -98,7 +160,9 @@ class AsyncLoad:
             try:
                 if not twice:
                     async with connection.transaction():
-                        return await run(connection, statement)
+                        written = await run(connection, statement)
+                    await self._save(connection)
+                    return written
             except errors.UniqueViolation as error:
                 known = await self._existing(connection, places)
                 if not known:  # the other transaction's record is gone again
@@ -118,29 +182,28 @@ class AsyncLoad:
 
     # --- many -------------------------------------------------------------------------------------------------------------------
 
-    async def _lock(
-        self, connection: AsyncConnection[Any], *, readers: bool, only_if: statements.Statement | None
-    ) -> bool:
-        """Have the table alone until the end of the transaction, if that can be had at once (and a condition holds)."""
-        locked = False
+    async def _claim(self, connection: AsyncConnection[Any]) -> Sequence[Row] | None:
+        """Have the table alone until the end of the transaction, if it is empty and that can be had at once; None otherwise.
+
+        Its vector indexes are dropped, for which readers are kept off too; they are returned.
+        """
+        indexes: Sequence[Row] | None = None
         try:
             async with connection.transaction():
-                await connection.execute(statements.lock(self._table, readers=readers))
-                if only_if is not None and not next(iter((await rows(connection, only_if))[0].values())):
+                await connection.execute(statements.lock(self._table, readers=False))
+                (found,) = await rows(connection, statements.may_copy(self._table))
+                known = await rows(connection, statements.rebuildable(self._table))
+                if not found["empty"] or (known and self._lazy):
                     raise psycopg.Rollback
-                locked = True
+                indexes = await self._drop(connection, known)
         except (errors.LockNotAvailable, errors.InsufficientPrivilege):
-            return False
-        return locked
+            return None
+        return indexes
 
-    async def _claim(self, connection: AsyncConnection[Any]) -> bool:
-        """Have the empty table alone. Where it has vector indexes readers wait too, for the indexes are built anew."""
-        readers = bool(vector_indexes(self._table))
-        return await self._lock(connection, readers=readers, only_if=statements.may_copy(self._table))
-
-    async def _into_table(self, connection: AsyncConnection[Any], blocks: AsyncIterator[Block]) -> int:
+    async def _into_table(
+        self, connection: AsyncConnection[Any], blocks: AsyncIterator[Block], indexes: Sequence[Row]
+    ) -> int:
         """Copy into the empty table. A row whose id came before waits until the copy is done, and is then written as upserts are."""
-        indexes = await self._drop(connection, vector_indexes(self._table))
         seen = SeenIds()
         copied = 0
         repeated_any = False
@@ -148,7 +211,8 @@ class AsyncLoad:
         while more:
             waiting: list[Block] = []
             more = False
-            async with connection.cursor().copy(statements.copy(self._table)) as copy:
+            cursor = connection.cursor()
+            async with cursor.copy(statements.copy(self._table)) as copy:
                 await copy.write(COPY_START)
                 async for block in blocks:
                     check_deadline()
@@ -161,11 +225,11 @@ class AsyncLoad:
                         block = block.take([i for i in range(len(block)) if i not in again])
                     if len(block):
                         await copy.write(pack_block(self._table, block))
-                        copied += len(block)
                     if sum(map(len, waiting)) > _MOST_WAITING:
                         more = True
                         break
                 await copy.write(COPY_END)
+            copied += cursor.rowcount
             if waiting:
                 stage = await self._stage(connection, _chain(waiting))
                 await self._move(connection, stage)
@@ -178,16 +242,12 @@ class AsyncLoad:
     async def _by_stage(self, connection: AsyncConnection[Any], blocks: AsyncIterator[Block]) -> int:
         before = self._rows
         stage = await self._stage(connection, blocks, say=True)
-        indexes: Sequence[TableIndex] = vector_indexes(self._table)
-        if indexes and self._database.source.private:
-            (known,) = await rows(connection, statements.estimated_rows(self._table))
-            pays = rebuild_pays(int(known["rows"]), self._rows - before)
-            if pays and await self._lock(connection, readers=True, only_if=None):
-                indexes = await self._drop(connection, indexes)
-                written = await self._move(connection, stage)
-                await self._build(connection, indexes)
-                return written
-        return await self._move(connection, stage)
+        indexes: Sequence[Row] = ()
+        if self._database.source.private:
+            indexes = await self._drop_if_that_pays(connection, self._rows - before)
+        written = await self._move(connection, stage)
+        await self._build(connection, indexes)
+        return written
 
     async def _stage(self, connection: AsyncConnection[Any], blocks: AsyncIterator[Block], *, say: bool = False) -> str:
         """A temporary table with the rows."""
@@ -219,17 +279,41 @@ class AsyncLoad:
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
-    async def _drop(self, connection: AsyncConnection[Any], indexes: Sequence[TableIndex]) -> Sequence[TableIndex]:
+    async def _drop_if_that_pays(self, connection: AsyncConnection[Any], new: int) -> Sequence[Row]:
+        """Drop the vector indexes, if building them anew takes less time than inserting and the table can be had alone at once."""
+        indexes = await rows(connection, statements.rebuildable(self._table))
+        if not indexes:
+            return ()
+        most = most_known(new)
+        (known,) = await rows(connection, statements.count_up_to(self._table, most + 1))
+        if known["count"] > most:
+            return ()
+        try:
+            async with connection.transaction():
+                return await self._drop(connection, indexes)
+        except (errors.LockNotAvailable, errors.InsufficientPrivilege):
+            return ()
+
+    async def _drop(self, connection: AsyncConnection[Any], indexes: Sequence[Row]) -> Sequence[Row]:
+        """Drop indexes as they are once nobody else is at the table; those that were dropped."""
+        if not indexes:
+            return indexes
+        await connection.execute(statements.lock(self._table, readers=True))
+        # Somebody may have changed them before we had the lock.
+        indexes = await rows(connection, statements.rebuildable(self._table))
         for index in indexes:
-            await connection.execute(statements.drop_index(self._table, index.name))
+            await connection.execute(statements.drop_index(self._table, index["name"]))
         return indexes
 
-    async def _build(self, connection: AsyncConnection[Any], indexes: Sequence[TableIndex]) -> None:
+    async def _build(self, connection: AsyncConnection[Any], indexes: Sequence[Row]) -> None:
+        if indexes:
+            # What is deferred to the end of the transaction, which is ours, must be done before an index can be built.
+            await connection.execute("set constraints all immediate")
         for index in indexes:
             check_deadline()
             self._say("index", 0, at_once=True)
-            await connection.execute(own_sql(index.definition))
-            _log.info("index built again after a load", extra={"collection": self._name, "index": index.name})
+            await connection.execute(own_sql(index["definition"]))
+            _log.info("index built again after a load", extra={"collection": self._name, "index": index["name"]})
 
     def _say(self, phase: LoadPhase, added: int, *, at_once: bool = False) -> None:
         self._rows += added

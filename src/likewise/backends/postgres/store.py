@@ -233,7 +233,14 @@ class PostgresStore(VectorStore):
             state["code_point_order"],
             state["lower_collation"],
         )
-        return Table(self._schema, spec, server, extension, indexes_from_rows(state["indexes"] or ()))
+        return Table(
+            self._schema,
+            spec,
+            server,
+            extension,
+            indexes_from_rows(state["indexes"] or ()),
+            rows=float(state["rows"] or 0),
+        )
 
     def _as_wanted(self, spec: CollectionSpec) -> Table | None:
         """The table, if it is just what the specification says: then nothing is locked or written."""
@@ -311,6 +318,10 @@ class PostgresStore(VectorStore):
             connection.execute(_ddl.create_table(self._schema, spec, extension))
             if not state["code_point_order"]:
                 connection.execute(_ddl.id_order_index(self._schema, spec))
+            # If its table was dropped by hand, what is known of loads into it is about nothing.
+            connection.execute(
+                "delete from likewise.load where schema_name = %s and name = %s", (self._schema, spec.name)
+            )
         else:
             stored = CollectionSpec.from_json(found[0]["spec"]) if found else spec
             if spec.mode == "auto_migrate":

@@ -232,7 +232,14 @@ class AsyncPostgresStore(AsyncVectorStore):
             state["code_point_order"],
             state["lower_collation"],
         )
-        return Table(self._schema, spec, server, extension, indexes_from_rows(state["indexes"] or ()))
+        return Table(
+            self._schema,
+            spec,
+            server,
+            extension,
+            indexes_from_rows(state["indexes"] or ()),
+            rows=float(state["rows"] or 0),
+        )
 
     async def _as_wanted(self, spec: CollectionSpec) -> Table | None:
         """The table, if it is just what the specification says: then nothing is locked or written."""
@@ -310,6 +317,10 @@ class AsyncPostgresStore(AsyncVectorStore):
             await connection.execute(_ddl.create_table(self._schema, spec, extension))
             if not state["code_point_order"]:
                 await connection.execute(_ddl.id_order_index(self._schema, spec))
+            # If its table was dropped by hand, what is known of loads into it is about nothing.
+            await connection.execute(
+                "delete from likewise.load where schema_name = %s and name = %s", (self._schema, spec.name)
+            )
         else:
             stored = CollectionSpec.from_json(found[0]["spec"]) if found else spec
             if spec.mode == "auto_migrate":
