@@ -197,3 +197,10 @@ async def test_a_cancelled_call_frees_its_connection(url: str) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
         assert await things.count() == 1
+
+
+def test_json_of_other_tables_is_read_in_our_transactions(fresh_database_url: str) -> None:
+    with likewise.connect(fresh_database_url) as store, store.transaction() as connection:
+        for binary in (False, True):
+            row = connection.execute("""select ' {"a": "é"} '::json, '[1, null]'::jsonb""", binary=binary).fetchone()
+            assert row == ({"a": "é"}, [1, None])

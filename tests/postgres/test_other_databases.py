@@ -271,3 +271,33 @@ def test_without_iterative_scan_a_filtered_search_is_still_not_short(
         found = things.search_by_vector([1.0] * 8, top_k=50, where=Metadata("n") > 2900)
         assert len(found) == 50
         assert "hnsw.iterative_scan" not in found.explain().settings
+
+
+def test_vectors_stay_in_the_row_where_there_is_room(fresh_database_url: str) -> None:
+    def storage(table: str) -> dict[str, str]:
+        with psycopg.connect(fresh_database_url) as connection:
+            return dict(
+                connection.execute(
+                    "select attname, attstorage::text from pg_attribute where attrelid = %s::regclass and attnum > 0",
+                    (table,),
+                ).fetchall()
+            )
+
+    with likewise.connect(fresh_database_url) as store:
+        store.ensure_collection(CollectionSpec("usual", dimension=1_536))
+        assert storage("usual") == {"id": "x", "vector": "p", "metadata": "m", "content": "x"}
+        store.ensure_collection(CollectionSpec("halves", dimension=3_072))
+        assert storage("halves")["vector"] == "p"
+        store.ensure_collection(CollectionSpec("large", dimension=2_000))
+        assert storage("large")["vector"] == "e"
+        # A row that is as large as rows can be.
+        widest = store.ensure_collection(CollectionSpec("widest", dimension=1_748, multimodal=True))
+        record_id = "\U0001f600" * 450
+        random = "".join(secrets.token_hex(8) for _ in range(2_000))
+        widest.upsert(
+            Record(
+                record_id, [1.0] * 1_748, {"a": random, "b": [secrets.token_hex(4)] * 99}, random, content_id=record_id
+            )
+        )
+        found = widest.get(record_id)
+        assert (found.content, found.metadata["a"], found.content_id) == (random, random, record_id)

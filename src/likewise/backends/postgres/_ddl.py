@@ -8,7 +8,14 @@ from typing import Any
 from psycopg import sql
 
 from likewise.backends.postgres._parameters import own_sql
-from likewise.backends.postgres._table import OPERATOR_CLASSES, Extension, Table, index_name, vector_column
+from likewise.backends.postgres._table import (
+    OPERATOR_CLASSES,
+    Extension,
+    Table,
+    index_name,
+    storage_clauses,
+    vector_column,
+)
 from likewise.errors import SchemaMismatch, UnsupportedFeature
 from likewise.metrics import Metric
 from likewise.schema import CollectionSpec, Gin, Hnsw, Quantization, VectorField, VectorIndex
@@ -21,6 +28,7 @@ __all__ = [
     "id_order_index",
     "metadata_index",
     "missing_columns",
+    "set_storage",
     "table_differences",
     "vector_index",
 ]
@@ -51,6 +59,13 @@ def create_table(schema: str, spec: CollectionSpec, extension: Extension) -> sql
         sql.SQL("{} {}").format(sql.Identifier(name), definition) for name, definition in _columns(spec, extension)
     ]
     return sql.SQL("CREATE TABLE {} ({})").format(sql.Identifier(schema, spec.name), sql.SQL(", ").join(columns))
+
+
+def set_storage(schema: str, spec: CollectionSpec) -> sql.Composed:
+    """Keeps vectors and metadata in the row, where searches read them; see ``storage_clauses``."""
+    return sql.SQL("ALTER TABLE {} {}").format(
+        sql.Identifier(schema, spec.name), sql.SQL(", ").join(storage_clauses(spec))
+    )
 
 
 def id_order_index(schema: str, spec: CollectionSpec) -> sql.Composed:

@@ -6,6 +6,7 @@ in network byte order) and of PostgreSQL's ``array_send``.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -15,16 +16,27 @@ import psycopg
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
+from likewise._json import JsonValue
 from likewise.records import NOTHING, IncludeField, Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NUMBERS", "BinaryParameter", "Element", "pack_vector", "pack_vectors", "record_from_row", "unpack_vector"]
+__all__ = [
+    "NUMBERS",
+    "BinaryParameter",
+    "Element",
+    "load_json",
+    "pack_vector",
+    "pack_vectors",
+    "record_from_row",
+    "unpack_vector",
+]
 
 #: pgvector's types of stored vectors.
 Element: TypeAlias = Literal["vector", "halfvec"]
 
+_decode = json.JSONDecoder().decode
 _HEADER = struct.Struct(">HH")
 _ARRAY_HEADER = struct.Struct(">iiIii")
 NUMBERS: Mapping[Element, str] = {"vector": ">f4", "halfvec": ">f2"}
@@ -78,6 +90,12 @@ def unpack_vector(data: Buffer, element: Element) -> NDArray[np.float32]:
     vector = np.frombuffer(data, dtype=NUMBERS[element], offset=_HEADER.size).astype(np.float32)
     vector.flags.writeable = False
     return vector
+
+
+def load_json(data: str | bytes) -> JsonValue:
+    """JSON as PostgreSQL sends it, which is UTF-8, so that the encoding need not be guessed."""
+    value: JsonValue = _decode(data if isinstance(data, str) else str(data, "utf-8"))
+    return value
 
 
 def record_from_row(

@@ -14,7 +14,7 @@ from likewise.backends.postgres._filters import compile_filter
 from likewise.backends.postgres._install import resource
 from likewise.backends.postgres._parameters import Parameters, own_sql
 from likewise.backends.postgres._rows import pack_vectors
-from likewise.backends.postgres._table import Table, vector_column
+from likewise.backends.postgres._table import Table, storage_clauses, vector_column
 from likewise.filters import Filter
 from likewise.records import IncludeField
 
@@ -248,8 +248,8 @@ def stage_table(table: Table, stage: str) -> tuple[Statement, Statement]:
         "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {}, 0::bigint AS place FROM {} WITH NO DATA"
     ).format(name, _column_list(table), table.name)
     number = sql.SQL(
-        "ALTER TABLE {} ALTER COLUMN place SET NOT NULL, ALTER COLUMN place ADD GENERATED ALWAYS AS IDENTITY"
-    ).format(name)
+        "ALTER TABLE {} ALTER COLUMN place SET NOT NULL, ALTER COLUMN place ADD GENERATED ALWAYS AS IDENTITY, {}"
+    ).format(name, sql.SQL(", ").join(storage_clauses(table.spec)))
     return make_statement(create, Parameters()), make_statement(number, Parameters())
 
 

@@ -15,10 +15,12 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import Connection
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool
 
 from likewise._deadline import remaining
 from likewise.backends.postgres._errors import translating
+from likewise.backends.postgres._rows import load_json
 from likewise.backends.postgres._statements import Statement
 
 __all__ = ["Database", "OwnPool", "Row", "Source"]
@@ -58,6 +60,7 @@ class OwnPool(Source):
             timeout=ACQUIRE_SECONDS,
             reconnect_timeout=5.0,
             name="likewise",
+            configure=_configure,
         )
         self._stale = False
 
@@ -89,6 +92,10 @@ class OwnPool(Source):
 
     def close(self) -> None:
         self._pool.close()
+
+
+def _configure(connection: Connection[Any]) -> None:
+    set_json_loads(load_json, connection)
 
 
 class Database:

@@ -14,10 +14,12 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from likewise._deadline import remaining
 from likewise.backends.postgres._errors import translating
+from likewise.backends.postgres._rows import load_json
 from likewise.backends.postgres._statements import Statement
 
 __all__ = ["AsyncDatabase", "AsyncOwnPool", "AsyncSource", "Row"]
@@ -57,6 +59,7 @@ class AsyncOwnPool(AsyncSource):
             timeout=ACQUIRE_SECONDS,
             reconnect_timeout=5.0,
             name="likewise",
+            configure=_configure,
         )
         self._stale = False
 
@@ -88,6 +91,10 @@ class AsyncOwnPool(AsyncSource):
 
     async def aclose(self) -> None:
         await self._pool.close()
+
+
+async def _configure(connection: AsyncConnection[Any]) -> None:
+    set_json_loads(load_json, connection)
 
 
 class AsyncDatabase:

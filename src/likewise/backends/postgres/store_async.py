@@ -315,6 +315,7 @@ class AsyncPostgresStore(AsyncVectorStore):
         found = await rows(connection, self._registered(spec.name))
         if not state["table_exists"]:
             await connection.execute(_ddl.create_table(self._schema, spec, extension))
+            await connection.execute(_ddl.set_storage(self._schema, spec))
             if not state["code_point_order"]:
                 await connection.execute(_ddl.id_order_index(self._schema, spec))
             # If its table was dropped by hand, what is known of loads into it is about nothing.
