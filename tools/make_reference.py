@@ -46,7 +46,16 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Opening a store": ("connect", "attach", "deadline"),
     "Stores": ("VectorStore", "ServerInfo", "Capabilities"),
     "Collections": ("Collection",),
-    "What a collection looks like": ("CollectionSpec", "VectorField", "Metric", "Hnsw", "IvfFlat", "Gin", "IndexInfo"),
+    "What a collection looks like": (
+        "CollectionSpec",
+        "VectorField",
+        "Metric",
+        "Hnsw",
+        "IvfFlat",
+        "Gin",
+        "Btree",
+        "IndexInfo",
+    ),
     "Records and results": ("Record", "SearchResult", "SearchResults", "SearchExplanation", "Page"),
     "Loading": ("LoadProgress", "LoadReport", "RejectedRecord"),
     "Objects instead of records": (

@@ -81,7 +81,7 @@ from likewise.records import (
     SearchResult,
     SearchResults,
 )
-from likewise.schema import CollectionSpec, Gin, Hnsw, IndexInfo, IvfFlat, VectorField
+from likewise.schema import Btree, CollectionSpec, Gin, Hnsw, IndexInfo, IvfFlat, VectorField
 from likewise.typed import TypedCollection, TypedPage, TypedResult, TypedResults
 from likewise.typed_async import AsyncTypedCollection
 
@@ -95,6 +95,7 @@ __all__ = [
     "BackendTimeout",
     "BackendUnavailable",
     "Between",
+    "Btree",
     "Capabilities",
     "Codec",
     "Collection",

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
+from likewise._json import text_problem
 from likewise.errors import InvalidArgument
 from likewise.metrics import Metric
 
 __all__ = [
+    "Btree",
     "CollectionSpec",
     "EnsureMode",
     "Gin",
     "Hnsw",
     "IndexInfo",
     "IvfFlat",
+    "MetadataIndex",
     "MetricName",
     "Quantization",
     "Storage",
@@ -237,12 +240,35 @@ class Gin:
             check_name(self.name, "index")
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class Btree:
+    """An index on one key of the metadata, for comparisons of numbers: ``Btree("price")``, or ``Btree("size", "height")`` for a key within.
+
+    Rows where the key holds something else are not in it.
+    """
+
+    path: tuple[str, ...]
+    name: str | None
+
+    def __init__(self, *path: str, name: str | None = None) -> None:
+        if not path or not all(isinstance(key, str) and key for key in path):
+            raise InvalidArgument(f"Btree needs the name of a key, or several that lead to it; got {path!r:.80}")
+        for key in path:
+            if problem := text_problem(key):
+                raise InvalidArgument(f"the key {key!r:.80} {problem}")
+        if name is not None:
+            check_name(name, "index")
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "name", name)
+
+
 VectorIndex: TypeAlias = Hnsw | IvfFlat
+MetadataIndex: TypeAlias = Gin | Btree
 
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """An index that exists: its name, method (``hnsw``, ``ivfflat``, ``gin``), and for a vector index its field and quantisation."""
+    """An index that exists: its name, method (``hnsw``, ``ivfflat``, ``gin``, ``btree``), and for a vector index its field and quantisation."""
 
     name: str
     method: str

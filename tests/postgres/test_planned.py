@@ -10,7 +10,19 @@ import psycopg
 import pytest
 
 import likewise
-from likewise import Collection, CollectionSpec, Filter, Gin, Hnsw, Metadata, SearchResults, VectorField, VectorStore
+from likewise import (
+    Between,
+    Btree,
+    Collection,
+    CollectionSpec,
+    Filter,
+    Gin,
+    Hnsw,
+    Metadata,
+    SearchResults,
+    VectorField,
+    VectorStore,
+)
 from likewise.backends.postgres import _searches, _statements
 from likewise.backends.postgres._table import Table
 from likewise.testing.database import empty_database
@@ -235,3 +247,42 @@ def test_what_is_known_of_a_filter_is_asked_once_and_shared_with_transactions(
     with planned.transaction() as connection:
         things.using(connection).search_by_vector(QUERIES[0], where=INDEPENDENT[0.5])
     assert len(asked) == 1
+
+
+def test_an_index_on_a_key_serves_comparisons_of_numbers(fresh_database_url: str) -> None:
+    with likewise.connect(fresh_database_url) as store:
+        things = store.ensure_collection(CollectionSpec("things", dimension=DIMENSION))
+        fill(things)
+        (index,) = [i for i in things.ensure_indexes(metadata=Btree("number")) if i.method == "btree"]
+        assert (index.name, index.valid) == ("idx_things_metadata_number", True)
+        assert len(things.ensure_indexes(metadata=Btree("number"))) == 3, "asked again, nothing is built"
+        table = things._known  # type: ignore[attr-defined]
+        for where in (Metadata("number") < 120, Between(Metadata("number"), 7, 90), Metadata("number") >= ROWS - 50):
+            statement = _searches.compare(
+                table, "", QUERIES[0], top_k=10, where=where, include=frozenset({"metadata"}), most=0
+            )
+            assert "idx_things_metadata_number" in explained(store, statement)
+            for _ in range(8):  # past the point at which statements are prepared and may be planned once and for all
+                found = things.search_by_vector(QUERIES[0], where=where)
+            assert found.explain().plan == "exact"
+            assert [r.id for r in found] == [r.id for r in things.search_by_vector(QUERIES[0], where=where, exact=True)]
+        # What is no number does no harm, however long it is.
+        things.upsert(likewise.Record("odd", QUERIES[0], {"number": "x" * 100_000}))
+        things.upsert(likewise.Record("deep", QUERIES[0], {"number": {"a": 1}}))
+        assert things.count(Metadata("number") < 10) == 10
+
+
+@pytest.mark.parametrize("path", [("it's",), ("a b", 'q"'), ("%s",), ("back\\slash",), ("é" * 60,), ("A",), ("a",)])
+def test_any_key_can_be_indexed(fresh_database_url: str, path: tuple[str, ...]) -> None:
+    with likewise.connect(fresh_database_url) as store:
+        things = store.ensure_collection(CollectionSpec("things", dimension=2))
+        value: object = 5
+        for key in reversed(path):
+            value = {key: value}
+        things.upsert(likewise.Record("one", [1, 0], value))  # type: ignore[arg-type]
+        for _ in range(2):
+            indexes = things.ensure_indexes(metadata=Btree(*path))
+        assert len(indexes) == 1
+        assert things.count(Metadata(*path) > 4) == 1
+        with pytest.raises(likewise.SchemaMismatch, match="differs"):
+            things.ensure_indexes(metadata=Btree("other", name=indexes[0].name))

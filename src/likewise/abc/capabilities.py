@@ -15,7 +15,7 @@ class Capabilities:
     backend: str
     #: The methods of vector index that ``ensure_indexes`` builds; without one every search is exact.
     vector_indexes: frozenset[Literal["hnsw", "ivfflat"]] = frozenset()
-    #: ``ensure_indexes(metadata=Gin())``.
+    #: ``ensure_indexes(metadata=…)``.
     metadata_indexes: bool = False
     #: ``store.transaction()``, ``collection.using(connection)``: records and other rows commit together.
     transactions: bool = False

@@ -26,7 +26,7 @@ from likewise.abc.validation import Prepared, as_records, check_limit, check_top
 from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
 from likewise.records import Include, LoadProgress, LoadReport, Page, Record, SearchResults, VectorInput
-from likewise.schema import CollectionSpec, Gin, IndexInfo, VectorIndex
+from likewise.schema import CollectionSpec, IndexInfo, MetadataIndex, VectorIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -356,11 +356,12 @@ class Collection(ABC):
 
     @abstractmethod
     def ensure_indexes(
-        self, *, vector: VectorIndex | None = None, metadata: Gin | None = None, using: str | None = None
+        self, *, vector: VectorIndex | None = None, metadata: MetadataIndex | None = None, using: str | None = None
     ) -> list[IndexInfo]:
         """Build the indexes that are missing, and return all that the collection then has.
 
-        With no argument: HNSW on every vector, and GIN on the metadata. ``using`` names the vector to index. An index of the
+        With no argument: HNSW on every vector, and GIN on the metadata. ``metadata`` is a ``Gin`` for the whole of it, or a ``Btree`` for
+        one key whose numbers are compared. ``using`` names the vector to index. An index of the
         same name that differs from what is asked raises ``SchemaMismatch``.
         """
 

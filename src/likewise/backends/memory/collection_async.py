@@ -38,7 +38,7 @@ from likewise.records import (
     SearchResults,
     VectorInput,
 )
-from likewise.schema import CollectionSpec, Gin, IndexInfo, VectorIndex
+from likewise.schema import CollectionSpec, IndexInfo, MetadataIndex, VectorIndex
 
 __all__ = ["AsyncMemoryCollection"]
 
@@ -238,7 +238,7 @@ class AsyncMemoryCollection(AsyncCollection):
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
     async def ensure_indexes(
-        self, *, vector: VectorIndex | None = None, metadata: Gin | None = None, using: str | None = None
+        self, *, vector: VectorIndex | None = None, metadata: MetadataIndex | None = None, using: str | None = None
     ) -> list[IndexInfo]:
         raise UnsupportedFeature("indexes", backend="memory", hint="every search is exact")
 

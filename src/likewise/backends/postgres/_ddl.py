@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ from likewise.backends.postgres._table import (
 )
 from likewise.errors import SchemaMismatch, UnsupportedFeature
 from likewise.metrics import Metric
-from likewise.schema import CollectionSpec, Gin, Hnsw, Quantization, VectorField, VectorIndex
+from likewise.schema import Btree, CollectionSpec, Gin, Hnsw, Quantization, VectorField, VectorIndex
 
 __all__ = [
     "add_columns",
@@ -26,6 +28,7 @@ __all__ = [
     "create_table",
     "default_vector_index",
     "id_order_index",
+    "key_index",
     "metadata_index",
     "missing_columns",
     "set_storage",
@@ -33,6 +36,7 @@ __all__ = [
     "vector_index",
 ]
 
+_LONGEST_SLUG = 24
 _MAX_INDEXED = {"vector": 2_000, "halfvec": 4_000, "binary": 64_000}
 
 
@@ -210,9 +214,36 @@ def quantized(table: Table, value: sql.Composable, field: VectorField, quantizat
 
 
 def analyze(table: Table) -> sql.Composed:
-    """Has the server count what filters look at. Not the vectors: there is nothing to learn of them, and it takes long."""
-    names = ["id", "metadata"] + (["modality", "content_id"] if table.spec.multimodal else [])
-    return sql.SQL("ANALYZE {} ({})").format(table.name, sql.SQL(", ").join(map(sql.Identifier, names)))
+    """Has the server count what filters look at, the expressions of indexes among it."""
+    return sql.SQL("ANALYZE {}").format(table.name)
+
+
+def key_index(table: Table, plan: Btree) -> tuple[str, sql.Composed | None]:
+    """The name of an index on one key of the metadata and the statement that builds it, None if it is there."""
+    slug = re.sub(r"[^a-z0-9]+", "_", "_".join(plan.path).lower()).strip("_")
+    if slug != "_".join(plan.path) or len(slug) > _LONGEST_SLUG:
+        digest = hashlib.sha256(repr(plan.path).encode()).hexdigest()[:8]
+        slug = f"{slug[:_LONGEST_SLUG]}_{digest}"
+    index = plan.name or index_name(table.spec.name, f"metadata_{slug}")
+    # The very expressions that comparisons are compiled to; only numbers are in it, for other values may be too long for an index.
+    value = sql.SQL("(metadata -> {})").format(sql.SQL(" -> ").join([sql.Literal(key) for key in plan.path]))
+    existing = next((i for i in table.indexes if i.name == index), None)
+    if existing is None:
+        return index, sql.SQL("CREATE INDEX {} ON {} ({}) WHERE jsonb_typeof({}) = 'number'").format(
+            sql.Identifier(index), table.name, value, value
+        )
+    keys = ["'" + key.replace("'", "''") + "'" for key in plan.path]  # as the server prints them
+    if (
+        existing.method != "btree"
+        or existing.definition.count(" -> ") != 2 * len(keys)
+        or any(key not in existing.definition for key in keys)
+    ):
+        raise SchemaMismatch(
+            f"index {index!r} is there, but differs from what is asked ({existing.definition}); give another name, or drop it first",
+            collection=table.spec.name,
+            differences=[existing.definition],
+        )
+    return index, None
 
 
 def metadata_index(table: Table, plan: Gin) -> tuple[str, sql.Composed | None]:

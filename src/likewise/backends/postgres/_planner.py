@@ -11,6 +11,7 @@ the way corrects the estimate for the next search with the same filter.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -79,8 +80,14 @@ def choose(estimate: Estimate, top_k: int) -> Plan:
     comparing, visiting, expected = _costs(estimate, top_k)
     if comparing <= visiting or estimate.gave_out > _GAVE_OUT:
         surely = estimate.counted or estimate.gave_out > _GAVE_OUT
-        return Plan(exact=True, bound=0 if surely else _rounded(2 * max(visiting, comparing) / COMPARE))
+        return Plan(exact=True, bound=0 if surely else _most_compared(estimate, top_k))
     return Plan(exact=False, bound=_rounded(max(4 * expected, comparing / VISIT)))
+
+
+def _most_compared(estimate: Estimate, top_k: int) -> int:
+    """Well beyond the number of matching rows at which both ways cost the same."""
+    line = BEGIN / COMPARE + math.sqrt(VISIT * top_k * max(estimate.rows, 1.0) / COMPARE)
+    return _rounded(max(4 * line, 2 * estimate.matching))
 
 
 def _rounded(count: float) -> int:

@@ -46,7 +46,7 @@ from likewise.records import (
     SearchResults,
     VectorInput,
 )
-from likewise.schema import Gin, IndexInfo, VectorIndex
+from likewise.schema import Btree, Gin, IndexInfo, MetadataIndex, VectorIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -358,10 +358,10 @@ class AsyncPostgresCollection(AsyncCollection):
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
     async def ensure_indexes(
-        self, *, vector: VectorIndex | None = None, metadata: Gin | None = None, using: str | None = None
+        self, *, vector: VectorIndex | None = None, metadata: MetadataIndex | None = None, using: str | None = None
     ) -> list[IndexInfo]:
         table = self._known = await self._load(self.name)
-        wanted: list[tuple[str | None, VectorIndex | Gin]] = []
+        wanted: list[tuple[str | None, VectorIndex | MetadataIndex]] = []
         if vector is not None:
             wanted.append((table.spec.vector_field(using)[0], vector))
         elif metadata is None:
@@ -389,9 +389,11 @@ class AsyncPostgresCollection(AsyncCollection):
         return self._known.index_infos()
 
     @staticmethod
-    def _index_statement(table: Table, name: str | None, plan: VectorIndex | Gin) -> sql.Composed | None:
+    def _index_statement(table: Table, name: str | None, plan: VectorIndex | MetadataIndex) -> sql.Composed | None:
         if isinstance(plan, Gin):
             return _ddl.metadata_index(table, plan)[1]
+        if isinstance(plan, Btree):
+            return _ddl.key_index(table, plan)[1]
         assert name is not None
         return _ddl.vector_index(table, name, plan)[1]
 

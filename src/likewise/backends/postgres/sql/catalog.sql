@@ -66,7 +66,7 @@ select
             'method', am.amname,
             'operator_class', oc.opcname,
             'definition', pg_catalog.pg_get_indexdef(i.indexrelid),
-            'valid', i.indisvalid and i.indpred is null,
+            'valid', i.indisvalid and (i.indpred is null or am.amname not in ('hnsw', 'ivfflat')),
             'options', to_jsonb(ic.reloptions),
             'column', a.attname
         ) order by ic.relname)
