@@ -121,6 +121,7 @@ class TypedCollection(Generic[T]):
         include: Include = _INCLUDE,
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> TypedResults[T]:
         """The objects nearest to a text, to a picture, or to the object whose id is ``like``; as ``Collection.search``."""
         found = self._collection.search(
@@ -135,6 +136,7 @@ class TypedCollection(Generic[T]):
             include=include,
             exact=exact,
             ef_search=ef_search,
+            recall=recall,
         )
         return self._decode(found)
 
@@ -150,6 +152,7 @@ class TypedCollection(Generic[T]):
         include: Include = _INCLUDE,
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> TypedResults[T]:
         """The objects nearest to a vector; as ``Collection.search_by_vector``."""
         found = self._collection.search_by_vector(
@@ -162,6 +165,7 @@ class TypedCollection(Generic[T]):
             include=include,
             exact=exact,
             ef_search=ef_search,
+            recall=recall,
         )
         return self._decode(found)
 

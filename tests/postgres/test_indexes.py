@@ -219,6 +219,7 @@ def test_long_collection_names_get_index_names_that_fit(opened: VectorStore) -> 
 FROZEN = {
     1: "b2f4e3613581ce0b9f3158172ccdd35e1fbc06b5393d4494d26908fbdbeb8553",
     2: "1d921ebfe1f9e32f73282e644838d1bdb07bbd2108edba1973d35879e150a29d",
+    3: "c380ede1d82c60ec562354ea744dd8eacbef998591b49694876cd8d2fe5d24dc",
 }
 
 

@@ -256,14 +256,17 @@ class Collection(ABC):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> SearchResults:
         """The ``top_k`` records nearest to the vector, best first.
 
         Only records that match ``where`` are looked at, and only those at most ``max_distance`` away and with at least ``min_score``
         are returned. The result is shorter than ``top_k`` only if no more records match. ``using`` names the vector of a
         collection that has several; records without it are left out. ``exact`` compares every matching record rather than
-        asking an index; ``ef_search`` is HNSW's own dial (1..1,000, more is slower and finds more). Equal distances are ordered
-        by id.
+        asking an index; ``ef_search`` is HNSW's own dial (1..1,000, more is slower and finds more), ``recall`` says what it is to achieve: the
+        part of the exact answer (above 0, up to 1) that the index should find on average, as measured on stored vectors. The first
+        search with ``recall`` measures, which takes as long as some 50 exact searches; what was measured is remembered until the
+        collection has grown or shrunk by half. Equal distances are ordered by id.
 
         ``DimensionMismatch``, ``InvalidFilter`` and ``InvalidArgument`` for arguments that cannot work.
         """
@@ -302,6 +305,7 @@ class Collection(ABC):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> list[SearchResults]:
         """``search_by_vector`` for each of the vectors, in one round trip where the backend can; results in the order given."""
 
@@ -319,6 +323,7 @@ class Collection(ABC):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> SearchResults:
         """The records nearest to a text, to a picture, or to the record whose id is ``like`` (which is left out of the result).
 
@@ -350,6 +355,7 @@ class Collection(ABC):
             include=include,
             exact=exact,
             ef_search=ef_search,
+            recall=recall,
         )
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ __all__ = [
     "check_include",
     "check_limit",
     "check_query",
+    "check_recall",
     "check_top_k",
     "check_weights",
     "chunks",
@@ -299,6 +300,17 @@ def _check_count(value: object, what: str, most: int) -> int:
 def check_ef_search(ef_search: object) -> int | None:
     """``ef_search``, if it is None or a whole number from 1 to 1,000, which is what pgvector allows."""
     return None if ef_search is None else _check_count(ef_search, "ef_search", 1_000)
+
+
+def check_recall(recall: object, ef_search: object) -> float | None:
+    """``recall``, if it is None or a number above 0 and up to 1, and ``ef_search`` does not say the same in other words."""
+    if recall is None:
+        return None
+    if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
+        raise InvalidArgument(f"recall is {recall!r:.80}; it must be a number above 0 and up to 1, such as 0.95")
+    if ef_search is not None:
+        raise InvalidArgument("recall and ef_search both say how hard to look: give one of them")
+    return float(recall)
 
 
 def distance_limit(metric: Metric, max_distance: float | None, min_score: float | None) -> float | None:

@@ -321,3 +321,22 @@ class AsyncSearchClauses:
             await empty.recall()
         with pytest.raises(InvalidArgument):
             await collection.recall(k=0)
+
+    async def test_recall_is_asked_for(self, store: AsyncVectorStore) -> None:
+        """C60: recall is above 0 and up to 1, and says the same as ef_search in other words; all of it means every record."""
+        collection = await circle(store)
+        if store.capabilities.vector_indexes:
+            await collection.ensure_indexes()
+        usual = await collection.search_by_vector([1, 0], top_k=5)
+        for recall in (0.5, 0.95, 1, 1.0):
+            found = await collection.search_by_vector([1, 0], top_k=5, recall=recall)
+            assert [r.id for r in found] == [r.id for r in usual]
+            (many,) = await collection.search_many([[1, 0]], top_k=5, recall=recall)
+            assert [r.id for r in many] == [r.id for r in usual]
+        assert (await collection.search_by_vector([1, 0], recall=1)).explain().plan == "exact"
+        wrong: list[Any] = [0, -0.5, 1.01, float("nan"), True, "0.9"]
+        for recall in wrong:
+            with pytest.raises(InvalidArgument, match="recall"):
+                await collection.search_by_vector([1, 0], recall=recall)
+        with pytest.raises(InvalidArgument, match="one of them"):
+            await collection.search_many([[1, 0]], recall=0.9, ef_search=100)

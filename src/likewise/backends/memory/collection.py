@@ -19,6 +19,7 @@ from likewise.abc.validation import (
     check_include,
     check_limit,
     check_query,
+    check_recall,
     check_top_k,
     check_weights,
     distance_limit,
@@ -153,6 +154,7 @@ class MemoryCollection(Collection):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> SearchResults:
         found = self.search_many(
             [vector],
@@ -164,6 +166,7 @@ class MemoryCollection(Collection):
             include=include,
             exact=exact,
             ef_search=ef_search,
+            recall=recall,
         )
         return found[0]
 
@@ -179,8 +182,10 @@ class MemoryCollection(Collection):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> list[SearchResults]:
         top_k, chosen, _ = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        check_recall(recall, ef_search)
         condition = self._condition(where)
         name, field = self._spec.vector_field(using)
         queries = [check_query(vector, self._spec, using)[2] for vector in vectors]

@@ -18,6 +18,7 @@ from likewise.abc.validation import (
     check_include,
     check_limit,
     check_query,
+    check_recall,
     check_top_k,
     check_weights,
     distance_limit,
@@ -152,6 +153,7 @@ class AsyncMemoryCollection(AsyncCollection):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> SearchResults:
         found = await self.search_many(
             [vector],
@@ -163,6 +165,7 @@ class AsyncMemoryCollection(AsyncCollection):
             include=include,
             exact=exact,
             ef_search=ef_search,
+            recall=recall,
         )
         return found[0]
 
@@ -178,8 +181,10 @@ class AsyncMemoryCollection(AsyncCollection):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> list[SearchResults]:
         top_k, chosen, _ = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        check_recall(recall, ef_search)
         condition = self._condition(where)
         name, field = self._spec.vector_field(using)
         queries = [check_query(vector, self._spec, using)[2] for vector in vectors]

@@ -236,17 +236,18 @@ def visit(
     include: frozenset[IncludeField],
     index: TableIndex,
     visits: int,
+    ef_search: int | None = None,
 ) -> Statement:
     """The nearest of the matching rows among the first ``visits`` along the index. Fewer than ``top_k`` are no answer.
 
     The bound is a limit below the filter. pgvector's own bound (``max_scan_tuples``) is no use here: beyond it a scan hands out what it had
     put aside, near or not.
     """
-    settings = search_settings(table, index, top_k, None)
+    settings = search_settings(table, index, top_k, ef_search)
     if table.extension.iterative_scan and index.method == "hnsw":
         settings["hnsw.max_scan_tuples"] = str(max(20_000, 4 * visits))
     packed = pack_vector(vector, table.element(name))
-    shape = ("visit", name, index.name, include, top_k, visits)
+    shape = ("visit", name, index.name, include, top_k, visits, ef_search)
 
     def make(parameters: Parameters) -> sql.Composed:
         field = table.spec.vector_fields[name]

@@ -124,9 +124,9 @@ def scan(
 
 
 def sample_vectors(table: Table, name: str, sample: int) -> Statement:
-    """Stored vectors drawn at random, in the column ``vector``."""
+    """Stored vectors drawn at random, in the column ``vector``, with their ids."""
     parameters = Parameters()
-    text = sql.SQL("SELECT {0} AS vector FROM {1} WHERE {0} IS NOT NULL ORDER BY random() LIMIT {2}").format(
+    text = sql.SQL("SELECT id, {0} AS vector FROM {1} WHERE {0} IS NOT NULL ORDER BY random() LIMIT {2}").format(
         sql.Identifier(vector_column(name)), table.name, parameters.add(sample, sql.SQL("bigint"))
     )
     return make_statement(text, parameters)

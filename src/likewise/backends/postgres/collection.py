@@ -20,6 +20,7 @@ from likewise.abc.validation import (
     check_include,
     check_limit,
     check_query,
+    check_recall,
     check_top_k,
     check_weights,
     distance_limit,
@@ -34,7 +35,8 @@ from likewise.backends.postgres.borrowed import borrow
 from likewise.backends.postgres.connection import Database, Row, run
 from likewise.backends.postgres.loading import Load, check_claims
 from likewise.backends.postgres.searching import FilteredSearch
-from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
+from likewise.backends.postgres.tuning import Tuning
+from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch, UnsupportedFeature
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric, similarity
 from likewise.records import (
@@ -76,6 +78,7 @@ class PostgresCollection(Collection):
         self._known_at = time.monotonic()
         self._load = load
         self._filters = FilterMemory()
+        self._tuning = Tuning(database)
 
     def _table(self) -> Table:
         if time.monotonic() - self._known_at > _TABLE_SECONDS:
@@ -86,6 +89,7 @@ class PostgresCollection(Collection):
     def using(self, connection: Any) -> Self:
         inside = type(self)(Database(borrow(connection)), self._known, load=self._load, embedder=self._embedder)
         inside._filters = self._filters
+        inside._tuning = self._tuning
         return inside
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
@@ -186,18 +190,24 @@ class PostgresCollection(Collection):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> SearchResults:
         top_k, chosen, ef = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        wanted = check_recall(recall, ef)
         condition = check_filter(where, self.columns)
         name, field, query = check_query(vector, self._spec, using)
         furthest = distance_limit(Metric(field.metric), max_distance, min_score)
         table = self._table()
         index = None if exact else table.vector_index(name)
-        if index is not None and (planned := self._planned(table, index, condition, top_k, ef)):
+        tuned: int | None = None
+        if index is not None and wanted is not None:
+            tuned = self._tuned(table, name, index, top_k, wanted)
+            index = index if tuned else None
+        if index is not None and (planned := self._planned(table, index, condition, top_k, ef, tuned)):
             found, explanation = planned.nearest(name, query, chosen, index)
             return self._results(table, name, found, chosen, furthest, explanation)
         statement = searches.search(
-            table, name, query, top_k=top_k, where=condition, include=chosen, index=index, ef_search=ef
+            table, name, query, top_k=top_k, where=condition, include=chosen, index=index, ef_search=ef or tuned
         )
         found = self._fetch(statement)
         plan = "exact" if index is None else "approximate"
@@ -208,13 +218,29 @@ class PostgresCollection(Collection):
         explanation = SearchExplanation(plan, index.name if index else None, statement.settings)
         return self._results(table, name, found, chosen, furthest, explanation)
 
+    def _tuned(self, table: Table, name: str, index: TableIndex, top_k: int, recall: float) -> int | None:
+        """The ef_search for a wanted recall; None if only comparing every row reaches it."""
+        if index.method != "hnsw":
+            raise UnsupportedFeature(
+                "recall= with an IVFFlat index",
+                backend="postgres",
+                hint="build an HNSW index, or search with exact=True",
+            )
+        return self._tuning.ef_search(self, table, name, index, top_k, recall)
+
     def _planned(
-        self, table: Table, index: TableIndex, where: Filter | None, top_k: int, ef_search: int | None
+        self,
+        table: Table,
+        index: TableIndex,
+        where: Filter | None,
+        top_k: int,
+        ef_search: int | None,
+        tuned: int | None = None,
     ) -> FilteredSearch | None:
         """What answers a filtered search; None where there is nothing to choose, or the caller has chosen."""
         if where is None or ef_search is not None or index.method != "hnsw" or not table.extension.iterative_scan:
             return None
-        return FilteredSearch(self._fetch, self._filters, table, where, top_k)
+        return FilteredSearch(self._fetch, self._filters, table, where, top_k, ef_search=tuned)
 
     def _results(
         self,
@@ -248,8 +274,10 @@ class PostgresCollection(Collection):
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
+        recall: float | None = None,
     ) -> list[SearchResults]:
         top_k, chosen, ef = check_top_k(top_k), check_include(include), check_ef_search(ef_search)
+        wanted = check_recall(recall, ef)
         condition = check_filter(where, self.columns)
         name, field = self._spec.vector_field(using)
         queries = [check_query(v, self._spec, using)[2] for v in vectors]
@@ -258,9 +286,13 @@ class PostgresCollection(Collection):
             return []
         table = self._table()
         index = None if exact else table.vector_index(name)
-        if index is not None and (planned := self._planned(table, index, condition, top_k, ef)):
+        tuned: int | None = None
+        if index is not None and wanted is not None:
+            tuned = self._tuned(table, name, index, top_k, wanted)
+            index = index if tuned else None
+        if index is not None and (planned := self._planned(table, index, condition, top_k, ef, tuned)):
             index = None if planned.exactly() else index
-        groups, settings = self._search_groups(table, name, queries, top_k, condition, chosen, index, ef)
+        groups, settings = self._search_groups(table, name, queries, top_k, condition, chosen, index, ef or tuned)
         plans = ["exact" if index is None else "approximate"] * len(queries)
         short = [i for i, group in enumerate(groups) if len(group) < top_k] if index is not None else []
         if short:

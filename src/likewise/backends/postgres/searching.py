@@ -31,7 +31,10 @@ class FilteredSearch:
         table: Table,
         where: Filter,
         top_k: int,
+        *,
+        ef_search: int | None = None,
     ) -> None:
+        self._ef_search = ef_search
         self._fetch = fetch
         self._filters = filters
         self._table = table
@@ -88,6 +91,7 @@ class FilteredSearch:
                 include=include,
                 index=index,
                 visits=plan.bound,
+                ef_search=self._ef_search,
             )
             found, settings = self._fetch(statement), statement.settings
             ways.append("approximate")

@@ -30,7 +30,10 @@ class AsyncFilteredSearch:
         table: Table,
         where: Filter,
         top_k: int,
+        *,
+        ef_search: int | None = None,
     ) -> None:
+        self._ef_search = ef_search
         self._fetch = fetch
         self._filters = filters
         self._table = table
@@ -87,6 +90,7 @@ class AsyncFilteredSearch:
                 include=include,
                 index=index,
                 visits=plan.bound,
+                ef_search=self._ef_search,
             )
             found, settings = await self._fetch(statement), statement.settings
             ways.append("approximate")

@@ -1,0 +1,73 @@
+"""What the recall of an HNSW index is at each ef_search, and which ef_search a wanted recall takes. Pure; no connection."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from likewise.records import SearchResults
+
+__all__ = ["DIALS", "RecallCurve", "depth_of", "measured", "sample_size", "surely"]
+
+#: The values of ef_search that are tried.
+DIALS = (40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000)
+_DEPTHS = (10, 30, 100, 300, 1_000)
+#: A curve holds while the collection is between these parts of the size at which it was measured.
+_SHRUNK, _GROWN = 0.5, 1.5
+
+
+def depth_of(top_k: int) -> int | None:
+    """The k at which recall is measured for a search of ``top_k``; None where no index can be asked for so many."""
+    return next((depth for depth in _DEPTHS if depth >= top_k), None)
+
+
+def sample_size(rows: float) -> int:
+    """How many stored vectors are searched for: fewer where each exact search takes longer."""
+    return int(min(300, max(30, 10_000_000 / max(rows, 1.0))))
+
+
+def surely(mean: float, error: float) -> float:
+    """The recall to count on for new queries, given what was measured on stored vectors.
+
+    Stored vectors are nodes of the index, so that their neighbours are found more easily than those of new vectors, which missed up to 1.35
+    times as many where the vectors had no structure at all. That, and a standard error.
+    """
+    return 1.0 - 1.4 * (1.0 - mean) - error
+
+
+@dataclass(frozen=True, slots=True)
+class RecallCurve:
+    """Measured points (ef_search, recall@k, its standard error) of one index, by rising ef_search, and when they hold."""
+
+    index_definition: str
+    rows: float
+    points: tuple[tuple[int, float, float], ...]
+
+    def holds(self, index_definition: str, rows: float) -> bool:
+        """Whether the index is still the one that was measured, over about as many rows."""
+        return self.index_definition == index_definition and _SHRUNK * self.rows <= rows <= _GROWN * self.rows
+
+    def ef_search(self, recall: float) -> int | None:
+        """The least ef_search that surely reaches the recall; None if none does."""
+        return next((dial for dial, mean, error in self.points if surely(mean, error) >= recall), None)
+
+
+def measured(
+    truth: Sequence[SearchResults], found: Sequence[SearchResults], own: Sequence[str], k: int
+) -> tuple[float, float]:
+    """Mean recall@k over the queries and its standard error. ``own`` are the queries' own records, which do not count.
+
+    A record as near as the k-th is as good an answer: ties and duplicates are no misses.
+    """
+    parts: list[float] = []
+    for exactly, approximately, record_id in zip(truth, found, own, strict=True):
+        wanted = [r.distance for r in exactly if r.id != record_id][:k]
+        if wanted:
+            near = [r for r in approximately if r.id != record_id and r.distance <= wanted[-1] + 1e-6]
+            parts.append(min(1.0, len(near) / len(wanted)))
+    if not parts:
+        return 1.0, 0.0
+    error = statistics.stdev(parts) / math.sqrt(len(parts)) if len(parts) > 1 else 0.0
+    return statistics.fmean(parts), error

@@ -1,0 +1,107 @@
+# Generated from src/likewise/backends/postgres/tuning_async.py by tools/async_to_sync.py; edit that file instead.
+"""Finds the ef_search that a wanted recall takes: measured once, remembered in the database, measured again when the collection has changed.
+
+The figures are in ``_recall``; the statements in ``sql/``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from psycopg import Connection, errors, sql
+
+from likewise._json import dumps
+from likewise.abc.stores import Collection
+from likewise.backends.postgres import _statements as statements
+from likewise.backends.postgres._install import resource
+from likewise.backends.postgres._parameters import own_sql
+from likewise.backends.postgres._recall import DIALS, RecallCurve, depth_of, measured, sample_size, surely
+from likewise.backends.postgres._rows import unpack_vector
+from likewise.backends.postgres._table import Table, TableIndex
+from likewise.backends.postgres.connection import Database, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Tuning"]
+
+_log = logging.getLogger("likewise.postgres")
+
+
+class Tuning:
+    """What is known of the recall of one collection's indexes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._curves: dict[tuple[str, int], RecallCurve] = {}
+
+    def ef_search(
+        self, collection: Collection, table: Table, name: str, index: TableIndex, top_k: int, recall: float
+    ) -> int | None:
+        """The ef_search for this recall; None if only comparing every row reaches it."""
+        k = depth_of(top_k)
+        if recall >= 1.0 or k is None:
+            return None
+        curve = self._curves.get((name, k)) or self._read(table, name, k)
+        if curve is None or not curve.holds(index.definition, table.rows):
+            curve = self._measure(collection, table, name, index, k)
+            self._write(table, name, k, curve)
+        self._curves[name, k] = curve
+        return curve.ef_search(recall)
+
+    def _measure(self, collection: Collection, table: Table, name: str, index: TableIndex, k: int) -> RecallCurve:
+        """Search for stored vectors, exactly and at one ef_search after the other, until nothing more is to be gained."""
+        drawn = self._database.fetch(statements.sample_vectors(table, name, sample_size(table.rows)))
+        queries = [unpack_vector(row["vector"], table.element(name)) for row in drawn]
+        own = [row["id"] for row in drawn]
+        truth = collection.search_many(queries, top_k=k + 1, using=name or None, include=(), exact=True)
+        points: list[tuple[int, float, float]] = []
+        for dial in DIALS:
+            found = collection.search_many(
+                queries, top_k=k + 1, using=name or None, include=(), ef_search=max(dial, k + 1) if k < 1_000 else dial
+            )
+            mean, error = measured(truth, found, own, k)
+            points.append((dial, mean, error))
+            if surely(mean, error) >= _ENOUGH:
+                break
+        _log.info("recall measured", extra={"collection": table.spec.name, "vector": name, "points": points})
+        return RecallCurve(index.definition, table.rows, tuple(points))
+
+    def _read(self, table: Table, name: str, k: int) -> RecallCurve | None:
+        with self._database.transaction(collection=table.spec.name) as connection:
+            found = self._say(connection, "recall_get.sql", _keys(table, name, k))
+        if not found:
+            return None
+        (row,) = found
+        return RecallCurve(row["index_definition"], row["rows"], tuple((int(d), m, e) for d, m, e in row["points"]))
+
+    def _write(self, table: Table, name: str, k: int, curve: RecallCurve) -> None:
+        """Remember it for other processes, where that can be committed now."""
+        if not self._database.source.private:
+            return
+        points: Any = [list(point) for point in curve.points]
+        values = {"index_definition": curve.index_definition, "rows": curve.rows, "points": dumps(points)}
+        with self._database.transaction(collection=table.spec.name) as connection:
+            self._say(connection, "recall_put.sql", {**_keys(table, name, k), **values})
+
+    def _say(self, connection: Connection[Any], file: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Run a statement about what is remembered; nothing is, where the schema is older or the role may not."""
+        statement = statements.Statement(sql.Composed([own_sql(resource(file))]), values, {})
+        try:
+            with connection.transaction():
+                if file == "recall_put.sql":
+                    connection.execute(statement.text, statement.parameters)
+                    return []
+                return rows(connection, statement)
+        except (errors.UndefinedTable, errors.InsufficientPrivilege) as error:
+            _log.info("measured recall is not remembered", extra={"reason": str(error)})
+            return []
+
+
+def _keys(table: Table, name: str, k: int) -> dict[str, Any]:
+    return {"schema": table.schema, "name": table.spec.name, "vector": name, "k": k}
+
+
+#: Beyond this a larger ef_search is not tried.
+_ENOUGH = 0.998

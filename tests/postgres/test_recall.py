@@ -1,0 +1,152 @@
+"""Recall that is asked for is achieved; what was measured is remembered, shared, and measured again when it no longer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import psycopg
+import pytest
+
+import likewise
+from likewise import (
+    Collection,
+    CollectionSpec,
+    Hnsw,
+    InvalidArgument,
+    IvfFlat,
+    Metadata,
+    UnsupportedFeature,
+    VectorStore,
+)
+from likewise.backends.postgres._recall import RecallCurve, depth_of, measured, sample_size, surely
+
+ROWS, DIMENSION = 6_000, 32
+
+
+@pytest.fixture
+def opened(fresh_database_url: str) -> Iterator[VectorStore]:
+    with likewise.connect(fresh_database_url) as store:
+        yield store
+
+
+def fill(store: VectorStore, rows: int = ROWS) -> Collection:
+    """Vectors without any structure, which are hard for an index, and one that is built carelessly."""
+    things = store.ensure_collection(CollectionSpec("things", dimension=DIMENSION))
+    vectors = np.random.default_rng(0).normal(size=(rows, DIMENSION)).astype(np.float32)
+    things.upsert_columns(
+        ids=[f"r{i}" for i in range(rows)], vectors=vectors, metadata=[{"half": i % 2} for i in range(rows)]
+    )
+    things.ensure_indexes(vector=Hnsw(m=8, ef_construction=24))
+    return things
+
+
+QUERIES = np.random.default_rng(1).normal(size=(400, DIMENSION)).astype(np.float32)
+
+
+@pytest.mark.parametrize("wanted", [0.9, 0.99])
+def test_the_recall_that_is_asked_for_is_achieved(opened: VectorStore, wanted: float) -> None:
+    things = fill(opened)
+    truth = things.search_many(QUERIES, exact=True, include=())
+    found = things.search_many(QUERIES, recall=wanted, include=())
+    hits = sum(len({r.id for r in f} & {r.id for r in t}) for f, t in zip(found, truth, strict=True))
+    assert hits / (10 * len(QUERIES)) >= wanted - 0.02
+    one = things.search_by_vector(QUERIES[0], recall=wanted)
+    assert [r.id for r in one] == [r.id for r in found[0]]
+    assert one.explain().plan == "approximate"
+
+
+def test_more_recall_takes_more_looking_and_all_of_it_takes_every_row(opened: VectorStore) -> None:
+    things = fill(opened)
+    dials = [
+        int(things.search_by_vector(QUERIES[0], recall=wanted).explain().settings["hnsw.ef_search"])
+        for wanted in (0.5, 0.9, 0.97)
+    ]
+    assert dials == sorted(dials)
+    assert dials[0] < dials[2]
+    assert things.search_by_vector(QUERIES[0], recall=1.0).explain().plan == "exact"
+    assert things.search_by_vector(QUERIES[0], recall=0.9, exact=True).explain().plan == "exact"
+
+
+def test_a_filter_may_come_with_it(opened: VectorStore) -> None:
+    things = fill(opened)
+    where = Metadata("half") == 1
+    found = [things.search_by_vector(q, recall=0.95, where=where) for q in QUERIES]
+    truth = [things.search_by_vector(q, exact=True, where=where) for q in QUERIES]
+    hits = sum(len({r.id for r in f} & {r.id for r in t}) for f, t in zip(found, truth, strict=True))
+    assert hits / (10 * len(QUERIES)) >= 0.93
+    assert found[0].explain().plan.startswith("approximate")
+
+
+def measured_at(url: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "select name, vector, k, rows, measured_at from likewise.recall order by k"
+        ).fetchall()
+
+
+def test_what_was_measured_is_remembered_until_the_collection_is_another(
+    opened: VectorStore, fresh_database_url: str
+) -> None:
+    things = fill(opened)
+    things.search_by_vector(QUERIES[0], recall=0.9)
+    (first,) = measured_at(fresh_database_url)
+    assert first[:3] == ("things", "", 10)
+    with likewise.connect(fresh_database_url) as other:
+        other.collection("things").search_by_vector(QUERIES[0], recall=0.95)
+    assert measured_at(fresh_database_url) == [first], "another store need not measure again"
+    things.search_by_vector(QUERIES[0], top_k=25, recall=0.9)
+    assert [row[2] for row in measured_at(fresh_database_url)] == [10, 30]
+
+    with opened.transaction() as connection:
+        connection.execute("drop index idx_things_vector_hnsw")
+    things.ensure_indexes(vector=Hnsw(m=16))
+    things.search_by_vector(QUERIES[0], recall=0.9)
+    assert measured_at(fresh_database_url)[0][4] != first[4], "another index was measured"
+
+    opened.drop_collection("things")
+    assert measured_at(fresh_database_url) == []
+
+
+def test_in_a_callers_transaction_nothing_is_written_for_it(opened: VectorStore, fresh_database_url: str) -> None:
+    things = fill(opened)
+    with psycopg.connect(fresh_database_url) as mine:
+        inside = likewise.attach(mine).collection("things")
+        assert len(inside.search_by_vector(QUERIES[0], recall=0.9)) == 10
+    assert measured_at(fresh_database_url) == []
+    with opened.transaction() as connection:
+        assert len(things.using(connection).search_by_vector(QUERIES[0], recall=0.9)) == 10
+
+
+def test_who_may_not_write_it_down_measures_for_himself(opened: VectorStore, fresh_database_url: str) -> None:
+    things = fill(opened)
+    with opened.transaction() as connection:
+        connection.execute("drop table likewise.recall")
+    assert len(things.search_by_vector(QUERIES[0], recall=0.9)) == 10
+
+
+def test_what_cannot_be_is_refused(opened: VectorStore) -> None:
+    things = fill(opened, rows=500)
+    for wrong in (0, 1.1, -1, True, "0.9", float("nan")):
+        with pytest.raises(InvalidArgument, match="recall is"):
+            things.search_by_vector(QUERIES[0], recall=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="one of them"):
+        things.search_by_vector(QUERIES[0], recall=0.9, ef_search=100)
+    with opened.transaction() as connection:
+        connection.execute("drop index idx_things_vector_hnsw")
+    things.ensure_indexes(vector=IvfFlat(lists=5))
+    with pytest.raises(UnsupportedFeature, match="IVFFlat"):
+        things.search_by_vector(QUERIES[0], recall=0.9)
+
+
+def test_the_least_ef_search_that_surely_reaches_it() -> None:
+    curve = RecallCurve("index", 1_000.0, ((40, 0.90, 0.01), (60, 0.95, 0.01), (80, 0.98, 0.01)))
+    assert [round(surely(mean, error), 3) for _, mean, error in curve.points] == [0.85, 0.92, 0.962]
+    assert [curve.ef_search(r) for r in (0.5, 0.84, 0.86, 0.91, 0.93, 0.98)] == [40, 40, 60, 60, 80, None]
+    assert curve.holds("index", 1_400.0)
+    assert not curve.holds("index", 1_600.0)
+    assert not curve.holds("index", 400.0)
+    assert not curve.holds("other", 1_000.0)
+    assert [depth_of(k) for k in (1, 10, 11, 500, 5_000)] == [10, 10, 30, 1_000, None]
+    assert [sample_size(n) for n in (0, 50_000, 100_000, 10_000_000)] == [300, 200, 100, 30]
+    assert measured([], [], [], 10) == (1.0, 0.0)
