@@ -226,6 +226,14 @@ def _as_array(value: object, field: VectorField) -> tuple[NDArray[np.float32], s
     """The numbers as float32 and what is wrong with them, if anything is. The dimension is checked by the caller."""
     import numpy as np
 
+    if type(value) is np.ndarray and value.dtype == np.float32 and value.ndim == 1 and field.storage == "vector":
+        # The usual case in one pass: a sum of squares in range proves that every number is finite and none too large or all too small.
+        array: NDArray[np.float32] = value.astype(np.float32)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            squares = float(np.dot(array, array))
+        if SMALLEST_NORM**2 < squares < LARGEST**2:
+            array.flags.writeable = False
+            return array, None
     nothing = np.empty(0, np.float32)
     if isinstance(value, str | bytes | Mapping):
         return nothing, f"is a {type(value).__name__}; it must be a sequence of numbers"
@@ -239,8 +247,7 @@ def _as_array(value: object, field: VectorField) -> tuple[NDArray[np.float32], s
         return nothing, f"holds {given.dtype.name} values; it must hold numbers"
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         array = given.astype(np.float32)
-        # The usual case in one pass: a sum of squares in range proves that every number is finite and none too large or all too small.
-        squares = float(array @ array)
+        squares = float(array @ array)  # proves the same as above
         if field.storage == "vector" and SMALLEST_NORM**2 < squares < LARGEST**2:
             array.flags.writeable = False
             return array, None

@@ -17,7 +17,7 @@ from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
 from likewise._json import JsonValue
-from likewise.records import NOTHING, IncludeField, Record
+from likewise.records import NOTHING, IncludeField, Record, stored_record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ __all__ = [
 #: pgvector's types of stored vectors.
 Element: TypeAlias = Literal["vector", "halfvec"]
 
-_decode = json.JSONDecoder().decode
+_decoder = json.JSONDecoder()
 _HEADER = struct.Struct(">HH")
 _ARRAY_HEADER = struct.Struct(">iiIii")
 NUMBERS: Mapping[Element, str] = {"vector": ">f4", "halfvec": ">f2"}
@@ -93,8 +93,14 @@ def unpack_vector(data: Buffer, element: Element) -> NDArray[np.float32]:
 
 
 def load_json(data: str | bytes) -> JsonValue:
-    """JSON as PostgreSQL sends it, which is UTF-8, so that the encoding need not be guessed."""
-    value: JsonValue = _decode(data if isinstance(data, str) else str(data, "utf-8"))
+    """JSON as PostgreSQL sends it, which is UTF-8, so that the encoding need not be guessed; jsonb has no white space around it."""
+    text = data if isinstance(data, str) else str(data, "utf-8")
+    value: JsonValue
+    if text[:1] == "{" and text[-1:] == "}":
+        value, end = _decoder.scan_once(text, 0)
+        if end == len(text):
+            return value
+    value = _decoder.decode(text)
     return value
 
 
@@ -110,6 +116,8 @@ def record_from_row(
             data = row[column]
             if data is not None:
                 named[name] = unpack_vector(data, element)
+    if "modality" not in row and not named:
+        return stored_record(row["id"], metadata, content)
     return Record(
         row["id"],
         named.pop("", None),

@@ -149,12 +149,12 @@ def search(
     ef_search: int | None = None,
 ) -> Statement:
     """The nearest rows to one vector; exact without an index."""
+    packed = pack_vector(vector, table.element(name))
+    shape = (name, index.name if index else None, include, top_k, ef_search)
+    if where is None and (known := table.texts.get(shape)):
+        return Statement(known[0], {"query": packed}, known[1])
     parameters = Parameters()
     settings = search_settings(table, index, top_k, ef_search) if index else {}
-    packed = pack_vector(vector, table.element(name))
-    shape = (name, index.name if index else None, include, top_k, *settings.values())
-    if where is None and (known := table.texts.get(shape)):
-        return Statement(known, {"query": packed}, settings)
     query = parameters.add(packed, table.extension.type(table.element(name)), name="query")
     text = _nearest(
         table,
@@ -170,7 +170,7 @@ def search(
     if where is None:
         if len(table.texts) >= _MAX_TEXTS:
             table.texts.clear()
-        table.texts[shape] = text.as_bytes(None)
+        table.texts[shape] = text.as_bytes(None), settings
     return make_statement(text, parameters, settings)
 
 

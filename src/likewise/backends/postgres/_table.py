@@ -126,12 +126,15 @@ class Table:
     rows: float = 0.0
     #: (name, column, type) of each vector.
     vectors: tuple[tuple[str, str, Element], ...] = field(init=False, repr=False, compare=False)
-    #: Statements of searches without a filter, which are the same text each time.
-    texts: dict[object, bytes] = field(init=False, repr=False, compare=False, default_factory=dict)
+    #: Statements of searches without a filter, which are the same text each time, with the settings that they make.
+    texts: dict[object, tuple[bytes, Mapping[str, str]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
     #: The same of searches with a filter, with the filter's parameters.
     filtered: dict[object, tuple[bytes, Mapping[str, Any]]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _vector_indexes: dict[str, TableIndex | None] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         vectors = tuple(
@@ -156,6 +159,11 @@ class Table:
 
     def vector_index(self, name: str) -> TableIndex | None:
         """The index that a search of this vector uses: HNSW before IVFFlat, more of the vector before less."""
+        if name not in self._vector_indexes:
+            self._vector_indexes[name] = self._best_index(name)
+        return self._vector_indexes[name]
+
+    def _best_index(self, name: str) -> TableIndex | None:
         spec = self.spec.vector_fields[name]
         column = vector_column(name)
         usable = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from psycopg import sql
@@ -38,7 +39,7 @@ from likewise.backends.postgres.searching import FilteredSearch
 from likewise.backends.postgres.tuning import Tuning
 from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch, UnsupportedFeature
 from likewise.filters import Filter, Where, check_filter
-from likewise.metrics import Metric, similarity
+from likewise.metrics import Metric
 from likewise.records import (
     Include,
     IncludeField,
@@ -48,6 +49,7 @@ from likewise.records import (
     SearchResult,
     SearchResults,
     VectorInput,
+    found_record,
 )
 from likewise.schema import Btree, Gin, IndexInfo, MetadataIndex, VectorIndex
 
@@ -59,6 +61,7 @@ __all__ = ["PostgresCollection"]
 
 #: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
+_NEAREST_FIRST = itemgetter("distance", "id")
 
 
 class PostgresCollection(Collection):
@@ -251,15 +254,13 @@ class PostgresCollection(Collection):
         furthest: float | None,
         explanation: SearchExplanation,
     ) -> SearchResults:
-        metric = Metric(self._spec.vector_fields[name].metric)
+        score = Metric(self._spec.vector_fields[name].metric).score
         near = [row for row in found if furthest is None or row["distance"] <= furthest]
-        near.sort(key=lambda row: (row["distance"], row["id"]))
+        near.sort(key=_NEAREST_FIRST)
         results = []
         for rank, row in enumerate(near, 1):
             distance = row["distance"]
-            score = metric.score(distance)
-            record = record_from_row(row, include, table.vectors)
-            results.append(SearchResult(record, distance, score, similarity(score), rank))
+            results.append(found_record(record_from_row(row, include, table.vectors), distance, score(distance), rank))
         return SearchResults(results, complete=True, explanation=explanation)
 
     def search_many(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
 from psycopg import sql
@@ -37,7 +38,7 @@ from likewise.backends.postgres.searching_async import AsyncFilteredSearch
 from likewise.backends.postgres.tuning_async import AsyncTuning
 from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch, UnsupportedFeature
 from likewise.filters import Filter, Where, check_filter
-from likewise.metrics import Metric, similarity
+from likewise.metrics import Metric
 from likewise.records import (
     Include,
     IncludeField,
@@ -47,6 +48,7 @@ from likewise.records import (
     SearchResult,
     SearchResults,
     VectorInput,
+    found_record,
 )
 from likewise.schema import Btree, Gin, IndexInfo, MetadataIndex, VectorIndex
 
@@ -58,6 +60,7 @@ __all__ = ["AsyncPostgresCollection"]
 
 #: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
+_NEAREST_FIRST = itemgetter("distance", "id")
 
 
 class AsyncPostgresCollection(AsyncCollection):
@@ -250,15 +253,13 @@ class AsyncPostgresCollection(AsyncCollection):
         furthest: float | None,
         explanation: SearchExplanation,
     ) -> SearchResults:
-        metric = Metric(self._spec.vector_fields[name].metric)
+        score = Metric(self._spec.vector_fields[name].metric).score
         near = [row for row in found if furthest is None or row["distance"] <= furthest]
-        near.sort(key=lambda row: (row["distance"], row["id"]))
+        near.sort(key=_NEAREST_FIRST)
         results = []
         for rank, row in enumerate(near, 1):
             distance = row["distance"]
-            score = metric.score(distance)
-            record = record_from_row(row, include, table.vectors)
-            results.append(SearchResult(record, distance, score, similarity(score), rank))
+            results.append(found_record(record_from_row(row, include, table.vectors), distance, score(distance), rank))
         return SearchResults(results, complete=True, explanation=explanation)
 
     async def search_many(
