@@ -89,7 +89,7 @@ def forced(
             statement = _searches.compare(table, "", query, top_k=TOP_K, where=where, include=INCLUDE, most=0)
         else:
             statement = _searches.search(
-                table, "", query, top_k=TOP_K, where=where, include=INCLUDE, index=index, ef_search=100
+                table, "", query, top_k=TOP_K, where=where, include=INCLUDE, index=index, dial=100
             )
         return [row["id"] for row in rows(connection, statement)]
 

@@ -52,6 +52,7 @@ class Twin:
 #: Every generated module. To add one, add its line here and run this tool.
 TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/abc/stores_async.py", "src/likewise/abc/stores.py"),
+    Twin("src/likewise/abc/embedding_async.py", "src/likewise/abc/embedding.py"),
     Twin("src/likewise/abc/loading_async.py", "src/likewise/abc/loading.py"),
     Twin("src/likewise/typed_async.py", "src/likewise/typed.py"),
     Twin("src/likewise/backends/memory/store_async.py", "src/likewise/backends/memory/store.py"),
@@ -61,6 +62,8 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/backends/postgres/connection_async.py", "src/likewise/backends/postgres/connection.py"),
     Twin("src/likewise/backends/postgres/loading_async.py", "src/likewise/backends/postgres/loading.py"),
     Twin("src/likewise/backends/postgres/searching_async.py", "src/likewise/backends/postgres/searching.py"),
+    Twin("src/likewise/backends/postgres/health_async.py", "src/likewise/backends/postgres/health.py"),
+    Twin("src/likewise/backends/postgres/indexing_async.py", "src/likewise/backends/postgres/indexing.py"),
     Twin("src/likewise/backends/postgres/tuning_async.py", "src/likewise/backends/postgres/tuning.py"),
     Twin("src/likewise/backends/postgres/borrowed_async.py", "src/likewise/backends/postgres/borrowed.py"),
     Twin("src/likewise/testing/suite_async.py", "src/likewise/testing/suite.py"),
@@ -98,6 +101,7 @@ PYTHON: dict[str, str] = {
 WORDS: dict[str, str] = {
     "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncFilteredSearch": "FilteredSearch",
+    "AsyncIndexBuilder": "IndexBuilder",
     "AsyncLoad": "Load",
     "AsyncTuning": "Tuning",
     "__aenter__": "__enter__",

@@ -81,11 +81,23 @@ from likewise.records import (
     SearchResult,
     SearchResults,
 )
-from likewise.schema import Btree, CollectionSpec, Gin, Hnsw, IndexInfo, IvfFlat, VectorField
+from likewise.schema import (
+    Advice,
+    Btree,
+    CollectionSpec,
+    Gin,
+    Hnsw,
+    IndexInfo,
+    IndexProgress,
+    IvfFlat,
+    VectorField,
+    VectorHealth,
+)
 from likewise.typed import TypedCollection, TypedPage, TypedResult, TypedResults
 from likewise.typed_async import AsyncTypedCollection
 
 __all__ = [
+    "Advice",
     "And",
     "AsyncCollection",
     "AsyncTypedCollection",
@@ -118,6 +130,7 @@ __all__ = [
     "Hnsw",
     "In",
     "IndexInfo",
+    "IndexProgress",
     "InvalidArgument",
     "InvalidFilter",
     "InvalidRecord",
@@ -158,6 +171,7 @@ __all__ = [
     "TypedResults",
     "UnsupportedFeature",
     "VectorField",
+    "VectorHealth",
     "VectorStore",
     "attach",
     "attach_async",

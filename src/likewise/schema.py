@@ -13,18 +13,21 @@ from likewise.errors import InvalidArgument
 from likewise.metrics import Metric
 
 __all__ = [
+    "Advice",
     "Btree",
     "CollectionSpec",
     "EnsureMode",
     "Gin",
     "Hnsw",
     "IndexInfo",
+    "IndexProgress",
     "IvfFlat",
     "MetadataIndex",
     "MetricName",
     "Quantization",
     "Storage",
     "VectorField",
+    "VectorHealth",
     "VectorIndex",
     "check_name",
 ]
@@ -212,14 +215,19 @@ class Hnsw:
 
 @dataclass(frozen=True, slots=True)
 class IvfFlat:
-    """An inverted-file index: faster to build than HNSW, slower to search at equal recall. Build it when the data is there."""
+    """An inverted-file index: faster to build than HNSW, slower to search at equal recall. Build it when the data is there.
 
-    lists: int = 100
+    ``lists="auto"`` takes one list for every 1,000 rows that there are when it is built, and the square root of the rows from a million
+    on, as pgvector's authors advise.
+    """
+
+    lists: int | Literal["auto"] = 100
     quantization: Quantization = "none"
     name: str | None = None
 
     def __post_init__(self) -> None:
-        _check_int(self.lists, 1, 32_768, "lists")
+        if self.lists != "auto":
+            _check_int(self.lists, 1, 32_768, "lists")
         _check_choice(self.quantization, get_args(Quantization), "quantization")
         if self.name is not None:
             check_name(self.name, "index")
@@ -267,6 +275,28 @@ MetadataIndex: TypeAlias = Gin | Btree
 
 
 @dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How far the building of an index is.
+
+    ``phase`` is the server's word for what it does (``building index: loading tuples``), and ``done`` at the end; ``done`` and ``total``
+    count pages of the table, or rows, as the phase has it, and are 0 where the server does not count.
+    """
+
+    index: str
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A sentence about an index: a ``warning`` says what to do, a ``note`` what could be done or need not be."""
+
+    status: Literal["note", "warning"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexInfo:
     """An index that exists: its name, method (``hnsw``, ``ivfflat``, ``gin``, ``btree``), and for a vector index its field and quantisation."""
 
@@ -276,3 +306,20 @@ class IndexInfo:
     quantization: Quantization = "none"
     valid: bool = True
     definition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorHealth:
+    """How one vector of a collection is served: its index and the bytes that takes, and what a search finds by it.
+
+    ``vector`` is the vector's name, empty for the collection's own. ``recall`` is recall@10 as searched by default, measured on stored
+    vectors, and ``dial`` the ``ef_search`` or ``probes`` of that; None where there is no index. ``rows`` is about how many there are.
+    """
+
+    vector: str
+    rows: int
+    index: IndexInfo | None = None
+    size: int = 0
+    recall: float | None = None
+    dial: int | None = None
+    advice: tuple[Advice, ...] = ()

@@ -16,7 +16,6 @@ from likewise import (
     InvalidArgument,
     IvfFlat,
     Metadata,
-    UnsupportedFeature,
     VectorStore,
 )
 from likewise.backends.postgres._recall import RecallCurve, depth_of, measured, sample_size, surely
@@ -66,6 +65,25 @@ def test_more_recall_takes_more_looking_and_all_of_it_takes_every_row(opened: Ve
     assert dials[0] < dials[2]
     assert things.search_by_vector(QUERIES[0], recall=1.0).explain().plan == "exact"
     assert things.search_by_vector(QUERIES[0], recall=0.9, exact=True).explain().plan == "exact"
+
+
+@pytest.mark.parametrize("wanted", [0.9, 0.99])
+def test_ivfflat_has_its_probes_chosen(opened: VectorStore, wanted: float) -> None:
+    things = fill(opened)
+    with opened.transaction() as connection:
+        connection.execute("drop index idx_things_vector_hnsw")
+    things.ensure_indexes(vector=IvfFlat(lists=60))
+    truth = things.search_many(QUERIES, exact=True, include=())
+    found = things.search_many(QUERIES, recall=wanted, include=())
+    hits = sum(len({r.id for r in f} & {r.id for r in t}) for f, t in zip(found, truth, strict=True))
+    assert hits / (10 * len(QUERIES)) >= wanted - 0.02
+    dials = [things.search_by_vector(QUERIES[0], recall=r).explain().settings.get("ivfflat.probes") for r in (0.5, 0.8)]
+    assert dials[0] is not None
+    assert dials[1] is not None
+    assert int(dials[0]) < int(dials[1]) <= 30
+    half = things.search_by_vector(QUERIES[0], recall=0.8, where=Metadata("half") == 1)
+    assert len(half) == 10
+    assert half.complete
 
 
 def test_a_filter_may_come_with_it(opened: VectorStore) -> None:
@@ -132,17 +150,12 @@ def test_what_cannot_be_is_refused(opened: VectorStore) -> None:
             things.search_by_vector(QUERIES[0], recall=wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="one of them"):
         things.search_by_vector(QUERIES[0], recall=0.9, ef_search=100)
-    with opened.transaction() as connection:
-        connection.execute("drop index idx_things_vector_hnsw")
-    things.ensure_indexes(vector=IvfFlat(lists=5))
-    with pytest.raises(UnsupportedFeature, match="IVFFlat"):
-        things.search_by_vector(QUERIES[0], recall=0.9)
 
 
 def test_the_least_ef_search_that_surely_reaches_it() -> None:
     curve = RecallCurve("index", 1_000.0, ((40, 0.90, 0.01), (60, 0.95, 0.01), (80, 0.98, 0.01)))
     assert [round(surely(mean, error), 3) for _, mean, error in curve.points] == [0.84, 0.915, 0.96]
-    assert [curve.ef_search(r) for r in (0.5, 0.83, 0.85, 0.91, 0.93, 0.98)] == [40, 40, 60, 60, 80, None]
+    assert [curve.dial(r) for r in (0.5, 0.83, 0.85, 0.91, 0.93, 0.98)] == [40, 40, 60, 60, 80, None]
     assert curve.holds("index", 1_400.0)
     assert not curve.holds("index", 1_600.0)
     assert not curve.holds("index", 400.0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-__all__ = ["run_blocking"]
+__all__ = ["meanwhile", "run_blocking"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -14,3 +17,27 @@ T = TypeVar("T")
 def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The function's result, computed here and now."""
     return function(*args, **kwargs)
+
+
+@contextmanager
+def meanwhile(look: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Calls ``look`` every so many seconds while the block runs, in a thread; what it raises ends it, and is raised after the block."""
+    stop = threading.Event()
+    raised: list[BaseException] = []
+
+    def again() -> None:
+        try:
+            while not stop.wait(seconds):
+                look()
+        except BaseException as error:  # noqa: BLE001 -- raised again below
+            raised.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(again,), daemon=True, name="likewise-look")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if raised:
+        raise raised[0]

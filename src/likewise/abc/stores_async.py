@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -17,21 +16,21 @@ from likewise.abc.blocks import Block, block_of_columns, block_of_records
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder, ImageInput, Modality
+from likewise.abc.embedding_async import AsyncEmbedding
 from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
-from likewise.abc.running_async import run_blocking
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks, prepare
-from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
+from likewise.errors import InvalidArgument, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
 from likewise.records import Include, LoadProgress, LoadReport, Page, Record, SearchResults, VectorInput
-from likewise.schema import CollectionSpec, IndexInfo, MetadataIndex, VectorIndex
+from likewise.schema import CollectionSpec, IndexInfo, IndexProgress, MetadataIndex, VectorHealth, VectorIndex
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AsyncCollection", "AsyncVectorStore", "ColumnOfVectors", "Progress", "RecordSource"]
+__all__ = ["AsyncCollection", "AsyncVectorStore", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
 
 #: Rows in one statement on the ordinary path of writing, and records that are embedded together.
 BATCH_ROWS = 500
@@ -42,6 +41,8 @@ BLOCK_ROWS = 128
 RecordSource: TypeAlias = "Record | Iterable[Record] | Columns | Frame"
 #: Called now and then during a long call, from the thread that makes it.
 Progress: TypeAlias = "Callable[[LoadProgress], None]"
+#: Called twice a second while an index is built, from a thread of its own in synchronous code.
+IndexWatch: TypeAlias = "Callable[[IndexProgress], object]"
 #: Vectors of many rows: an array of shape (rows, dimension), or a sequence of vectors.
 ColumnOfVectors: TypeAlias = "NDArray[np.floating[Any]] | Sequence[VectorInput]"
 
@@ -109,7 +110,7 @@ class AsyncCollection(ABC):
 
     def __init__(self, spec: CollectionSpec, *, embedder: Embedder | None) -> None:
         self._spec = spec
-        self._embedder = embedder
+        self._embedding = AsyncEmbedding(embedder, collection=spec.name)
 
     @property
     def name(self) -> str:
@@ -124,7 +125,7 @@ class AsyncCollection(ABC):
     @property
     def embedder(self) -> Embedder | None:
         """The model that the collection remembers, if it has one."""
-        return self._embedder
+        return self._embedding.embedder
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -341,10 +342,10 @@ class AsyncCollection(ABC):
             if vector is None:
                 raise InvalidArgument(f"collection {self.name!r} has named vectors only: use search_by_vector(using=…)")
         elif text is not None:
-            vector = (await self._embed_texts([text]))[0]
+            vector = (await self._embedding.texts([text]))[0]
         else:
             assert image is not None
-            vector = (await self._embed_images([image]))[0]
+            vector = (await self._embedding.images([image]))[0]
         return await self.search_by_vector(
             vector,
             top_k=check_top_k(top_k),
@@ -361,18 +362,39 @@ class AsyncCollection(ABC):
 
     @abstractmethod
     async def ensure_indexes(
-        self, *, vector: VectorIndex | None = None, metadata: MetadataIndex | None = None, using: str | None = None
+        self,
+        *,
+        vector: VectorIndex | None = None,
+        metadata: MetadataIndex | None = None,
+        using: str | None = None,
+        where: Where = None,
+        concurrently: bool | None = None,
+        progress: IndexWatch | None = None,
     ) -> list[IndexInfo]:
         """Build the indexes that are missing, and return all that the collection then has.
 
         With no argument: HNSW on every vector, and GIN on the metadata. ``metadata`` is a ``Gin`` for the whole of it, or a ``Btree`` for
         one key whose numbers are compared. ``using`` names the vector to index. An index of the
         same name that differs from what is asked raises ``SchemaMismatch``.
+
+        ``where`` builds the vector's index over the records that match only: searches whose filter has all of its conditions, and maybe
+        more, use it. It is small, and such searches are as fast as those without a filter.
+
+        ``concurrently`` builds while others write, which takes longer and first waits for transactions that are at work; without it
+        writers wait. None does so if the collection is large enough for it to matter and somebody else uses the database. A
+        build that is broken off leaves nothing, and one at a time goes on in a collection. ``progress`` hears how far it is.
         """
 
     @abstractmethod
     async def indexes(self) -> list[IndexInfo]:
         """The indexes that the collection has."""
+
+    @abstractmethod
+    async def index_health(self) -> list[VectorHealth]:
+        """How each vector is served: its index, size and recall, whether the recall has fallen, and what would serve better and why.
+
+        Measures as ``recall=`` does, and remembers the first measurement of an index to compare later ones with.
+        """
 
     @abstractmethod
     async def recall(
@@ -393,7 +415,7 @@ class AsyncCollection(ABC):
         """The records checked, embedded where they have no vector, in batches of at most ``size``."""
         position = 0
         for batch in chunks(as_records(records), size):
-            embedded = await self._embed_missing(batch, position)
+            embedded = await self._embedding.missing(batch, position)
             yield [prepare(record, self._spec, position + i) for i, record in enumerate(embedded)]
             position += len(batch)
 
@@ -408,12 +430,12 @@ class AsyncCollection(ABC):
     async def _checked(self, piece: Piece, position: int) -> AsyncIterator[Block]:
         """A piece of an input, checked and embedded; ``position`` is the place of its first row in the input."""
         if isinstance(piece, Columns):
-            if self._embedder is None or piece.placed:
+            if self.embedder is None or piece.placed:
                 for low in range(0, len(piece), BLOCK_ROWS):
                     yield block_of_columns(piece.part(low, low + BLOCK_ROWS), self._spec, position + low)
                 return
             piece = list(piece.records())
-        embedded = await self._embed_missing(piece, position)
+        embedded = await self._embedding.missing(piece, position)
         for low in range(0, len(embedded), BLOCK_ROWS):
             yield block_of_records(embedded[low : low + BLOCK_ROWS], self._spec, position + low)
 
@@ -427,53 +449,6 @@ class AsyncCollection(ABC):
 
         ``BackendConflict`` if the stored mark is no longer the one before the part.
         """
-
-    async def _embed_missing(self, batch: Sequence[Record], position: int) -> Sequence[Record]:
-        if self._embedder is None:
-            return batch
-        texts: list[int] = []
-        images: list[int] = []
-        for i, record in enumerate(batch):
-            if isinstance(record, Record) and record.vector is None:
-                if record.image is not None:
-                    images.append(i)
-                elif isinstance(record.content, str):
-                    texts.append(i)
-        if not texts and not images:
-            return batch
-        result = list(batch)
-        for places, kind in ((texts, "text"), (images, "image")):
-            if not places:
-                continue
-            try:
-                if kind == "text":
-                    vectors = await self._embed_texts([batch[i].content or "" for i in places])
-                else:
-                    vectors = await self._embed_images([batch[i].image for i in places])
-            except InvalidArgument as error:
-                first = position + places[0]
-                raise InvalidRecord(
-                    f"records {first} to {position + places[-1]} could not be embedded: {error}", position=first
-                ) from error
-            for i, vector in zip(places, vectors, strict=True):
-                result[i] = replace(batch[i], vector=vector)
-        return result
-
-    async def _embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        embedder = self._need_embedder("texts")
-        return await run_blocking(embedder.embed_texts, texts)
-
-    async def _embed_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
-        embedder = self._need_embedder("pictures")
-        return await run_blocking(embedder.embed_images, images)
-
-    def _need_embedder(self, what: str) -> Embedder:
-        if self._embedder is None:
-            raise InvalidArgument(
-                f"collection {self.name!r} has no embedder, so {what} cannot be embedded: create it with "
-                "CollectionSpec(…, embedder='mini'), or give vectors"
-            )
-        return self._embedder
 
     def _modality_filter(self, modality: Modality) -> Filter:
         if not self._spec.multimodal:

@@ -18,9 +18,20 @@ from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
+
+from likewise.schema import IndexProgress
 
 __all__ = ["Output", "plain", "printable", "redacted", "to_json"]
 
@@ -158,6 +169,28 @@ class Output:
         with Progress(*columns, *counters, console=self._errors, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)
+
+    @contextmanager
+    def building(self) -> Iterator[Callable[[IndexProgress], None]]:
+        """The same for indexes: a bar for each that is built, with what the server is at."""
+        if self.as_json or not self._errors.is_terminal:
+            yield lambda _progress: None
+            return
+        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
+        with Progress(*columns, console=self._errors, transient=True) as bar:
+            tasks: dict[str, TaskID] = {}
+
+            def show(progress: IndexProgress) -> None:
+                if progress.index not in tasks:
+                    tasks[progress.index] = bar.add_task(progress.index, total=None)
+                bar.update(
+                    tasks[progress.index],
+                    description=f"{progress.index}: {progress.phase}",
+                    total=progress.total or None,
+                    completed=progress.done,
+                )
+
+            yield show
 
 
 def _is_number(value: object) -> bool:

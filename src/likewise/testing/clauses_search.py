@@ -15,6 +15,7 @@ from likewise import (
     Collection,
     CollectionSpec,
     Column,
+    IndexProgress,
     InvalidArgument,
     InvalidRecord,
     Metadata,
@@ -341,3 +342,22 @@ class SearchClauses:
                 collection.search_by_vector([1, 0], recall=recall)
         with pytest.raises(InvalidArgument, match="one of them"):
             collection.search_many([[1, 0]], recall=0.9, ef_search=100)
+
+    def test_every_vector_has_its_health(self, store: VectorStore) -> None:
+        """C61: what each vector is served by is said, and what is built is told of."""
+        collection = circle(store)
+        (bare,) = collection.index_health()
+        assert (bare.vector, bare.index, bare.size, bare.recall) == ("", None, 0, None)
+        if store.capabilities.vector_indexes:
+            heard: list[IndexProgress] = []
+            built = collection.ensure_indexes(progress=heard.append)
+            assert {each.index for each in heard if each.phase == "done"} == {index.name for index in built}
+            assert heard[-1].phase == "done"
+            heard.clear()
+            collection.ensure_indexes(progress=heard.append)
+            assert heard == []
+            (served,) = collection.index_health()
+            assert served.index is not None
+            assert served.index.method == "hnsw"
+            assert served.size > 0
+            assert served.recall == 1.0

@@ -15,6 +15,7 @@ from likewise import (
     AsyncVectorStore,
     CollectionSpec,
     Column,
+    IndexProgress,
     InvalidArgument,
     InvalidRecord,
     Metadata,
@@ -340,3 +341,22 @@ class AsyncSearchClauses:
                 await collection.search_by_vector([1, 0], recall=recall)
         with pytest.raises(InvalidArgument, match="one of them"):
             await collection.search_many([[1, 0]], recall=0.9, ef_search=100)
+
+    async def test_every_vector_has_its_health(self, store: AsyncVectorStore) -> None:
+        """C61: what each vector is served by is said, and what is built is told of."""
+        collection = await circle(store)
+        (bare,) = await collection.index_health()
+        assert (bare.vector, bare.index, bare.size, bare.recall) == ("", None, 0, None)
+        if store.capabilities.vector_indexes:
+            heard: list[IndexProgress] = []
+            built = await collection.ensure_indexes(progress=heard.append)
+            assert {each.index for each in heard if each.phase == "done"} == {index.name for index in built}
+            assert heard[-1].phase == "done"
+            heard.clear()
+            await collection.ensure_indexes(progress=heard.append)
+            assert heard == []
+            (served,) = await collection.index_health()
+            assert served.index is not None
+            assert served.index.method == "hnsw"
+            assert served.size > 0
+            assert served.recall == 1.0

@@ -11,7 +11,7 @@ from likewise.abc.blocks import rows_of_block
 from likewise.abc.embedder import Embedder
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark
-from likewise.abc.stores import Collection, ColumnOfVectors, Progress, RecordSource
+from likewise.abc.stores import Collection, ColumnOfVectors, IndexWatch, Progress, RecordSource
 from likewise.abc.validation import (
     Prepared,
     as_ids,
@@ -40,7 +40,7 @@ from likewise.records import (
     SearchResults,
     VectorInput,
 )
-from likewise.schema import CollectionSpec, IndexInfo, MetadataIndex, VectorIndex
+from likewise.schema import CollectionSpec, IndexInfo, MetadataIndex, VectorHealth, VectorIndex
 
 __all__ = ["MemoryCollection"]
 
@@ -244,7 +244,14 @@ class MemoryCollection(Collection):
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
     def ensure_indexes(
-        self, *, vector: VectorIndex | None = None, metadata: MetadataIndex | None = None, using: str | None = None
+        self,
+        *,
+        vector: VectorIndex | None = None,
+        metadata: MetadataIndex | None = None,
+        using: str | None = None,
+        where: Where = None,
+        concurrently: bool | None = None,
+        progress: IndexWatch | None = None,
     ) -> list[IndexInfo]:
         raise UnsupportedFeature("indexes", backend="memory", hint="every search is exact")
 
@@ -252,6 +259,10 @@ class MemoryCollection(Collection):
         check_deadline()
         self._tables.spec(self.name)
         return []
+
+    def index_health(self) -> list[VectorHealth]:
+        rows = self.count()
+        return [VectorHealth(name, rows) for name in self._spec.vector_fields]
 
     def recall(
         self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None

@@ -10,7 +10,7 @@ from likewise.abc.blocks import rows_of_block
 from likewise.abc.embedder import Embedder
 from likewise.abc.loading_async import AsyncPart
 from likewise.abc.sources import LoadMark
-from likewise.abc.stores_async import AsyncCollection, ColumnOfVectors, Progress, RecordSource
+from likewise.abc.stores_async import AsyncCollection, ColumnOfVectors, IndexWatch, Progress, RecordSource
 from likewise.abc.validation import (
     Prepared,
     as_ids,
@@ -39,7 +39,7 @@ from likewise.records import (
     SearchResults,
     VectorInput,
 )
-from likewise.schema import CollectionSpec, IndexInfo, MetadataIndex, VectorIndex
+from likewise.schema import CollectionSpec, IndexInfo, MetadataIndex, VectorHealth, VectorIndex
 
 __all__ = ["AsyncMemoryCollection"]
 
@@ -243,7 +243,14 @@ class AsyncMemoryCollection(AsyncCollection):
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
     async def ensure_indexes(
-        self, *, vector: VectorIndex | None = None, metadata: MetadataIndex | None = None, using: str | None = None
+        self,
+        *,
+        vector: VectorIndex | None = None,
+        metadata: MetadataIndex | None = None,
+        using: str | None = None,
+        where: Where = None,
+        concurrently: bool | None = None,
+        progress: IndexWatch | None = None,
     ) -> list[IndexInfo]:
         raise UnsupportedFeature("indexes", backend="memory", hint="every search is exact")
 
@@ -251,6 +258,10 @@ class AsyncMemoryCollection(AsyncCollection):
         check_deadline()
         self._tables.spec(self.name)
         return []
+
+    async def index_health(self) -> list[VectorHealth]:
+        rows = await self.count()
+        return [VectorHealth(name, rows) for name in self._spec.vector_fields]
 
     async def recall(
         self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None

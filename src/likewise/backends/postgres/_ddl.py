@@ -5,35 +5,54 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 
-from likewise.backends.postgres._parameters import own_sql
+from likewise.backends.postgres._filters import compile_filter
+from likewise.backends.postgres._indexing import lists_for
+from likewise.backends.postgres._parameters import Literals, own_sql
 from likewise.backends.postgres._table import (
     OPERATOR_CLASSES,
     Extension,
     Table,
+    TableIndex,
+    index_comment,
     index_name,
     storage_clauses,
     vector_column,
 )
 from likewise.errors import SchemaMismatch, UnsupportedFeature
+from likewise.filters import Filter
 from likewise.metrics import Metric
-from likewise.schema import Btree, CollectionSpec, Gin, Hnsw, Quantization, VectorField, VectorIndex
+from likewise.schema import (
+    Btree,
+    CollectionSpec,
+    Gin,
+    Hnsw,
+    IvfFlat,
+    MetadataIndex,
+    Quantization,
+    VectorField,
+    VectorIndex,
+)
 
 __all__ = [
+    "Wanted",
     "add_columns",
     "analyze",
+    "comment_on_index",
+    "create_index",
     "create_table",
     "default_vector_index",
+    "drop_leftover",
     "id_order_index",
-    "key_index",
-    "metadata_index",
+    "index_definition",
+    "index_rows",
     "missing_columns",
     "set_storage",
     "table_differences",
-    "vector_index",
 ]
 
 _LONGEST_SLUG = 24
@@ -139,8 +158,58 @@ def default_vector_index(field: VectorField) -> Hnsw:
     return Hnsw(quantization="half" if field.dimension <= _MAX_INDEXED["halfvec"] else "binary")
 
 
-def vector_index(table: Table, name: str, plan: VectorIndex) -> tuple[str, sql.Composed | None]:
-    """The name of a vector index and the statement that builds it, None if it is there. A different one is a ``SchemaMismatch``."""
+def create_index(index: str, definition: sql.Composed, *, concurrently: bool) -> sql.Composed:
+    """The statement that builds an index; ``CONCURRENTLY`` keeps nobody from writing, takes longer and may be in no transaction."""
+    return sql.SQL("CREATE INDEX {}{} {}").format(
+        sql.SQL("CONCURRENTLY " if concurrently else ""), sql.Identifier(index), definition
+    )
+
+
+def drop_leftover(table: Table, index: str, *, concurrently: bool) -> sql.Composed:
+    """The statement that drops an index that was never finished."""
+    return sql.SQL("DROP INDEX {}IF EXISTS {}").format(
+        sql.SQL("CONCURRENTLY " if concurrently else ""), sql.Identifier(table.schema, index)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An index that is asked for: its plan, the vector that it is on (None: the metadata), and the filter of its rows (None: all)."""
+
+    plan: VectorIndex | MetadataIndex
+    vector: str | None = None
+    where: Filter | None = None
+
+
+def index_definition(table: Table, wanted: Wanted) -> tuple[str, sql.Composed | None]:
+    """The name of an index and what ``create_index`` needs to build it, None if it is there. A different one is a ``SchemaMismatch``."""
+    if isinstance(wanted.plan, Gin):
+        return metadata_index(table, wanted.plan)
+    if isinstance(wanted.plan, Btree):
+        return key_index(table, wanted.plan)
+    assert wanted.vector is not None
+    return vector_index(table, wanted.vector, wanted.plan, wanted.where)
+
+
+def index_rows(table: Table, where: Filter, *, beside: bool = False) -> sql.Composable:
+    """The condition on the rows of an index in literals; searches by it, ``beside`` their parameters, have to say it in the same words."""
+    return compile_filter(where, Literals(beside=beside), lower_collation=table.server.lower_collation)
+
+
+def comment_on_index(table: Table, index: str, where: Filter) -> sql.Composed:
+    """The statement that keeps with an index which rows it is over."""
+    return sql.SQL("COMMENT ON INDEX {} IS {}").format(
+        sql.Identifier(table.schema, index), sql.Literal(index_comment(where))
+    )
+
+
+def _finished(table: Table, index: str) -> TableIndex | None:
+    """The index of this name, unless it is what a build left that was broken off."""
+    return next((i for i in table.indexes if i.name == index and i.valid), None)
+
+
+def vector_index(table: Table, name: str, plan: VectorIndex, where: Filter | None) -> tuple[str, sql.Composed | None]:
+    """The name and definition of a vector index."""
     field = table.spec.vector_fields[name]
     method = "hnsw" if isinstance(plan, Hnsw) else "ivfflat"
     element = {"none": field.storage, "half": "halfvec", "binary": "binary"}[plan.quantization]
@@ -156,19 +225,26 @@ def vector_index(table: Table, name: str, plan: VectorIndex) -> tuple[str, sql.C
             hint=hint,
         )
     suffix = "" if plan.quantization == "none" else f"_{plan.quantization}"
+    if where is not None:
+        suffix += f"_{hashlib.sha256(repr(where).encode()).hexdigest()[:8]}"
     index = plan.name or index_name(table.spec.name, f"{vector_column(name)}_{method}{suffix}")
     options: dict[str, int] = (
-        {"m": plan.m, "ef_construction": plan.ef_construction} if isinstance(plan, Hnsw) else {"lists": plan.lists}
+        {"m": plan.m, "ef_construction": plan.ef_construction}
+        if isinstance(plan, Hnsw)
+        else {"lists": lists_for(table.rows) if plan.lists == "auto" else plan.lists}
     )
     operator_class = _operator_class(field, plan.quantization)
-    existing = next((i for i in table.indexes if i.name == index), None)
+    existing = _finished(table, index)
     if existing is not None:
         have = {k: int(v) for k, v in existing.options.items()}
-        same = (existing.method, existing.operator_class, have, existing.column) == (
-            method,
-            operator_class,
-            options,
-            vector_column(name),
+        if isinstance(plan, IvfFlat) and plan.lists == "auto":
+            options = have
+        same = (
+            (existing.method, existing.operator_class, have) == (method, operator_class, options)
+            and existing.column == vector_column(name)
+            and existing.partial == (where is not None)
+            # As text: fields have an equality of their own, which makes filters.
+            and repr(existing.where) == repr(where)
         )
         if not same:
             raise SchemaMismatch(
@@ -181,13 +257,13 @@ def vector_index(table: Table, name: str, plan: VectorIndex) -> tuple[str, sql.C
     settings = sql.SQL(", ").join(
         [sql.SQL("{} = {}").format(sql.Identifier(k), sql.Literal(v)) for k, v in options.items()]
     )
-    return index, sql.SQL("CREATE INDEX {} ON {} USING {} (({}) {}) WITH ({})").format(
-        sql.Identifier(index),
+    return index, sql.SQL("ON {} USING {} (({}) {}) WITH ({}){}").format(
         table.name,
         own_sql(method),
         index_expression(table, name, plan.quantization),
         table.extension.type(operator_class),
         settings,
+        sql.SQL("") if where is None else sql.SQL(" WHERE {}").format(index_rows(table, where)),
     )
 
 
@@ -219,7 +295,7 @@ def analyze(table: Table) -> sql.Composed:
 
 
 def key_index(table: Table, plan: Btree) -> tuple[str, sql.Composed | None]:
-    """The name of an index on one key of the metadata and the statement that builds it, None if it is there."""
+    """The name and definition of an index on one key of the metadata."""
     slug = re.sub(r"[^a-z0-9]+", "_", "_".join(plan.path).lower()).strip("_")
     if slug != "_".join(plan.path) or len(slug) > _LONGEST_SLUG:
         digest = hashlib.sha256(repr(plan.path).encode()).hexdigest()[:8]
@@ -227,11 +303,9 @@ def key_index(table: Table, plan: Btree) -> tuple[str, sql.Composed | None]:
     index = plan.name or index_name(table.spec.name, f"metadata_{slug}")
     # The very expressions that comparisons are compiled to; only numbers are in it, for other values may be too long for an index.
     value = sql.SQL("(metadata -> {})").format(sql.SQL(" -> ").join([sql.Literal(key) for key in plan.path]))
-    existing = next((i for i in table.indexes if i.name == index), None)
+    existing = _finished(table, index)
     if existing is None:
-        return index, sql.SQL("CREATE INDEX {} ON {} ({}) WHERE jsonb_typeof({}) = 'number'").format(
-            sql.Identifier(index), table.name, value, value
-        )
+        return index, sql.SQL("ON {} ({}) WHERE jsonb_typeof({}) = 'number'").format(table.name, value, value)
     keys = ["'" + key.replace("'", "''") + "'" for key in plan.path]  # as the server prints them
     if (
         existing.method != "btree"
@@ -247,13 +321,13 @@ def key_index(table: Table, plan: Btree) -> tuple[str, sql.Composed | None]:
 
 
 def metadata_index(table: Table, plan: Gin) -> tuple[str, sql.Composed | None]:
-    """The name of the metadata's index and the statement that builds it, None if it is there."""
+    """The name and definition of the metadata's index."""
     index = plan.name or index_name(table.spec.name, "metadata_gin")
     operator_class = "jsonb_path_ops" if plan.path_ops else "jsonb_ops"
-    existing = next((i for i in table.indexes if i.name == index), None)
+    existing = _finished(table, index)
     if existing is None:
-        return index, sql.SQL("CREATE INDEX {} ON {} USING gin (metadata {})").format(
-            sql.Identifier(index), table.name, sql.Identifier("pg_catalog", operator_class)
+        return index, sql.SQL("ON {} USING gin (metadata {})").format(
+            table.name, sql.Identifier("pg_catalog", operator_class)
         )
     if (existing.method, existing.operator_class, existing.column) != ("gin", operator_class, "metadata"):
         raise SchemaMismatch(

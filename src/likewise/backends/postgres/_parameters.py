@@ -6,7 +6,7 @@ from typing import Any
 
 from psycopg import sql
 
-__all__ = ["Parameters", "own_sql"]
+__all__ = ["Literals", "Parameters", "own_sql"]
 
 
 def own_sql(text: str) -> sql.SQL:
@@ -28,3 +28,19 @@ class Parameters:
         self.values[name] = value
         placeholder = sql.Composed([sql.Placeholder(name)])
         return placeholder if cast is None else sql.SQL("{}::{}").format(placeholder, cast)
+
+
+class Literals(Parameters):
+    """Writes values out as literals, quoted by the driver: for definitions of indexes, and ``beside`` parameters in what repeats those."""
+
+    __slots__ = ("_beside",)
+
+    def __init__(self, *, beside: bool = False) -> None:
+        super().__init__()
+        self._beside = beside
+
+    def add(self, value: object, cast: sql.Composable | None = None, *, name: str | None = None) -> sql.Composed:
+        text = sql.Literal(value).as_string(None)
+        # In a statement with parameters the driver takes a percent sign for the beginning of one.
+        literal = sql.Composed([own_sql(text.replace("%", "%%") if self._beside else text)])
+        return literal if cast is None else sql.SQL("{}::{}").format(literal, cast)

@@ -1,4 +1,4 @@
-"""What the recall of an HNSW index is at each ef_search, and which ef_search a wanted recall takes. Pure; no connection."""
+"""What the recall of an index is at each value of its dial (ef_search, probes), and which a wanted recall takes. Pure; no connection."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from likewise.records import SearchResults
 
-__all__ = ["DIALS", "RecallCurve", "depth_of", "measured", "sample_size", "surely"]
+__all__ = ["RecallCurve", "depth_of", "dials", "measured", "sample_size", "surely"]
 
-#: The values of ef_search that are tried.
-DIALS = (40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000)
+#: The values of ef_search that are tried, and of probes.
+_EF_SEARCH = (40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000)
+_PROBES = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 130, 200, 300, 450, 700, 1_000, 1_500)
 _DEPTHS = (10, 30, 100, 300, 1_000)
 #: A curve holds while the collection is between these parts of the size at which it was measured.
 _SHRUNK, _GROWN = 0.5, 1.5
@@ -21,6 +22,13 @@ _SHRUNK, _GROWN = 0.5, 1.5
 def depth_of(top_k: int) -> int | None:
     """The k at which recall is measured for a search of ``top_k``; None where no index can be asked for so many."""
     return next((depth for depth in _DEPTHS if depth >= top_k), None)
+
+
+def dials(method: str, k: int, lists: int = 0) -> list[int]:
+    """The values to try for ``k`` results: of ``ef_search``, each at least ``k``, or of ``probes``, up to half of the lists."""
+    if method == "hnsw":
+        return sorted({min(1_000, max(dial, k)) for dial in _EF_SEARCH})
+    return [probes for probes in _PROBES if probes <= max(1, lists // 2)]
 
 
 def sample_size(rows: float) -> int:
@@ -39,7 +47,7 @@ def surely(mean: float, error: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RecallCurve:
-    """Measured points (ef_search, recall@k, its standard error) of one index, by rising ef_search, and when they hold."""
+    """Measured points (dial, recall@k, its standard error) of one index, by rising dial, and when they hold."""
 
     index_definition: str
     rows: float
@@ -49,8 +57,14 @@ class RecallCurve:
         """Whether the index is still the one that was measured, over about as many rows."""
         return self.index_definition == index_definition and _SHRUNK * self.rows <= rows <= _GROWN * self.rows
 
-    def ef_search(self, recall: float) -> int | None:
-        """The least ef_search that surely reaches the recall; None if none does."""
+    def near(self, dial: int) -> tuple[float, float]:
+        """The mean recall that was measured at this value, or at the next lower one, and its error; at the lowest, if that is higher."""
+        lower = [point for point in self.points if point[0] <= dial]
+        _, mean, error = lower[-1] if lower else self.points[0]
+        return mean, error
+
+    def dial(self, recall: float) -> int | None:
+        """The least that surely reaches the recall; None if none does."""
         return next((dial for dial, mean, error in self.points if surely(mean, error) >= recall), None)
 
 

@@ -97,7 +97,7 @@ def load_json(data: str | bytes) -> JsonValue:
     text = data if isinstance(data, str) else str(data, "utf-8")
     value: JsonValue
     if text[:1] == "{" and text[-1:] == "}":
-        value, end = _decoder.scan_once(text, 0)
+        value, end = _decoder.raw_decode(text)
         if end == len(text):
             return value
     value = _decoder.decode(text)

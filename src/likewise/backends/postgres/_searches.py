@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from likewise.backends.postgres._ddl import quantized
+from likewise.backends.postgres._ddl import index_rows, quantized
 from likewise.backends.postgres._parameters import Parameters
 from likewise.backends.postgres._rows import BinaryParameter, pack_vector, pack_vectors
 from likewise.backends.postgres._statements import Statement, make_statement, selected, where_clause
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Leg", "compare", "estimate", "fused", "fusion_depth", "search", "search_many", "visit"]
+__all__ = ["Leg", "compare", "default_dial", "estimate", "fused", "fusion_depth", "search", "search_many", "visit"]
 
 #: Default ef_search: recall@10 of 0.95 and more at a few hundred thousand vectors.
 DEFAULT_EF_SEARCH = 100
@@ -45,11 +45,11 @@ def fusion_depth(top_k: int) -> int:
     return max(100, 5 * top_k)
 
 
-def search_settings(table: Table, index: TableIndex, top_k: int, ef_search: int | None) -> dict[str, str]:
-    """pgvector's dials for one search by this index."""
+def search_settings(table: Table, index: TableIndex, top_k: int, dial: int | None) -> dict[str, str]:
+    """pgvector's settings for one search by this index; ``dial`` is ``ef_search``, or IVFFlat's ``probes``."""
     settings: dict[str, str] = {}
     if index.method == "hnsw":
-        wanted = ef_search or _hundreds(top_k)
+        wanted = dial or _hundreds(top_k)
         if index.quantization == "binary":
             wanted = max(wanted, _hundreds(_candidates(index, top_k)))
         settings["hnsw.ef_search"] = str(min(MAX_EF_SEARCH, wanted))
@@ -59,10 +59,16 @@ def search_settings(table: Table, index: TableIndex, top_k: int, ef_search: int 
                 settings["hnsw.max_scan_tuples"] = str(20 * _hundreds(top_k))
     else:
         lists = int(index.options.get("lists", "100"))
-        settings["ivfflat.probes"] = str(min(lists, max(10, round(lists**0.5))))
+        settings["ivfflat.probes"] = str(min(lists, dial or max(10, round(lists**0.5))))
         if table.extension.iterative_scan:
             settings["ivfflat.iterative_scan"] = "relaxed_order"
     return settings
+
+
+def default_dial(table: Table, index: TableIndex, top_k: int) -> int:
+    """The ef_search or probes of a search that does not say."""
+    settings = search_settings(table, index, top_k, None)
+    return int(settings["hnsw.ef_search" if index.method == "hnsw" else "ivfflat.probes"])
 
 
 def _hundreds(count: int) -> int:
@@ -146,15 +152,15 @@ def search(
     where: Filter | None,
     include: frozenset[IncludeField],
     index: TableIndex | None,
-    ef_search: int | None = None,
+    dial: int | None = None,
 ) -> Statement:
     """The nearest rows to one vector; exact without an index."""
     packed = pack_vector(vector, table.element(name))
-    shape = (name, index.name if index else None, include, top_k, ef_search)
+    shape = (name, index.name if index else None, include, top_k, dial)
     if where is None and (known := table.texts.get(shape)):
         return Statement(known[0], {"query": packed}, known[1])
     parameters = Parameters()
-    settings = search_settings(table, index, top_k, ef_search) if index else {}
+    settings = search_settings(table, index, top_k, dial) if index else {}
     query = parameters.add(packed, table.extension.type(table.element(name)), name="query")
     text = _nearest(
         table,
@@ -236,18 +242,18 @@ def visit(
     include: frozenset[IncludeField],
     index: TableIndex,
     visits: int,
-    ef_search: int | None = None,
+    dial: int | None = None,
 ) -> Statement:
     """The nearest of the matching rows among the first ``visits`` along the index. Fewer than ``top_k`` are no answer.
 
     The bound is a limit below the filter. pgvector's own bound (``max_scan_tuples``) is no use here: beyond it a scan hands out what it had
     put aside, near or not.
     """
-    settings = search_settings(table, index, top_k, ef_search)
+    settings = search_settings(table, index, top_k, dial)
     if table.extension.iterative_scan and index.method == "hnsw":
         settings["hnsw.max_scan_tuples"] = str(max(20_000, 4 * visits))
     packed = pack_vector(vector, table.element(name))
-    shape = ("visit", name, index.name, include, top_k, visits, ef_search)
+    shape = ("visit", name, index.name, include, top_k, visits, dial)
 
     def make(parameters: Parameters) -> sql.Composed:
         field = table.spec.vector_fields[name]
@@ -261,7 +267,8 @@ def visit(
             table.extension.operator("<~>") if hamming else operator,
             quantized(table, query, field, index.quantization),
         )
-        gate = sql.SQL(" AND ").join(_gate(settings))
+        rows = [] if index.where is None else [index_rows(table, index.where, beside=True)]
+        gate = sql.SQL(" AND ").join([*_gate(settings), *rows])
         return sql.SQL(
             "SELECT {}, {} AS distance FROM (SELECT * FROM (SELECT * FROM {} WHERE {} ORDER BY {} LIMIT {}) AS visited {} LIMIT {})"
             " AS candidates ORDER BY distance, {} LIMIT {}"
@@ -312,12 +319,12 @@ def search_many(
     where: Filter | None,
     include: frozenset[IncludeField],
     index: TableIndex | None,
-    ef_search: int | None = None,
+    dial: int | None = None,
 ) -> Statement:
     """The nearest rows to each of several vectors, in one statement; column ``query`` is the vector's place, from 1."""
     parameters = Parameters()
     element = table.element(name)
-    settings = search_settings(table, index, top_k, ef_search) if index else {}
+    settings = search_settings(table, index, top_k, dial) if index else {}
     queries = parameters.add(
         pack_vectors(vectors, None, element, table.extension.oids[element]),
         sql.SQL("{}[]").format(table.extension.type(element)),
@@ -364,7 +371,7 @@ def fused(
     settings: dict[str, str] = {}
     for leg in legs:
         if leg.index is not None:
-            settings |= search_settings(table, leg.index, depth, ef_search)
+            settings |= search_settings(table, leg.index, depth, ef_search if leg.index.method == "hnsw" else None)
     parts: list[sql.Composable] = []
     ranks: list[sql.Composable] = []
     counts: list[sql.Composable] = []

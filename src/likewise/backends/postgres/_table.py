@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from psycopg import sql
 
+from likewise._json import dumps
 from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._rows import Element
+from likewise.errors import InvalidFilter
+from likewise.filters import And, Filter, parse, serialise
 from likewise.metrics import Metric
 from likewise.schema import CollectionSpec, IndexInfo, Quantization
 
@@ -22,6 +26,8 @@ __all__ = [
     "Server",
     "Table",
     "TableIndex",
+    "canonical",
+    "index_comment",
     "index_name",
     "indexes_from_rows",
     "storage_clauses",
@@ -37,6 +43,7 @@ OPERATOR_CLASSES: Mapping[Metric, str] = {
     Metric.INNER_PRODUCT: "ip_ops",
 }
 _MAX_IDENTIFIER = 63
+_COMMENT = "likewise: rows where "
 #: Bytes of vectors in a row that leave room for the rest in a page of 8 kB.
 _MOST_IN_ROW = 7_000
 
@@ -93,6 +100,10 @@ class TableIndex:
     valid: bool
     options: Mapping[str, str]
     column: str | None
+    #: Over some rows only: about how many, and the filter they match, where we know it.
+    partial: bool = False
+    rows: float = 0.0
+    where: Filter | None = None
 
     @property
     def quantization(self) -> Quantization:
@@ -100,6 +111,10 @@ class TableIndex:
         if self.operator_class.startswith("bit_"):
             return "binary"
         return "half" if self.operator_class.startswith("halfvec_") and "::" in self.definition else "none"
+
+    def holds_just(self, where: Filter) -> bool:
+        """Whether the index is over the rows that match the filter, and no others."""
+        return self.where is not None and set(_conditions(canonical(where))) == set(_conditions(self.where))
 
     def info(self, vector: str | None) -> IndexInfo:
         """The same in the words of the interface."""
@@ -171,11 +186,27 @@ class Table:
             for i in self.indexes
             if i.column == column
             and i.valid
+            and not i.partial
             and i.method in ("hnsw", "ivfflat")
             and (i.quantization == "binary" or i.operator_class.endswith(OPERATOR_CLASSES[Metric(spec.metric)]))
         ]
         rank = {"none": 0, "half": 1, "binary": 2}
         return min(usable, key=lambda i: (i.method != "hnsw", rank[i.quantization], i.name), default=None)
+
+    def partial_index(self, name: str, where: Filter) -> TableIndex | None:
+        """The smallest HNSW index over rows among which are all that match the filter: every condition of its own is one of the filter's."""
+        if not any(i.where is not None for i in self.indexes):
+            return None
+        conditions = set(_conditions(canonical(where)))
+        column = vector_column(name)
+        usable = [
+            i
+            for i in self.indexes
+            if i.where is not None
+            and (i.column, i.method, i.valid) == (column, "hnsw", True)
+            and conditions.issuperset(_conditions(i.where))
+        ]
+        return min(usable, key=lambda i: (i.rows, i.name), default=None)
 
     def index_infos(self) -> list[IndexInfo]:
         """The indexes of the collection in the words of the interface, without that of the primary key."""
@@ -199,6 +230,35 @@ def storage_clauses(spec: CollectionSpec) -> list[sql.Composable]:
 def vector_column(name: str) -> str:
     """The column of a vector: ``vector`` for the collection's own, ``vector_<name>`` for the others."""
     return f"vector_{name}" if name else "vector"
+
+
+def canonical(where: Filter) -> Filter:
+    """The filter in the form in which it is kept with an index."""
+    return parse(serialise(where))
+
+
+def index_comment(where: Filter) -> str:
+    """What is kept with an index over some rows: the filter they match."""
+    return _COMMENT + dumps(serialise(where))
+
+
+def _filter_in(comment: str | None) -> Filter | None:
+    if comment is None or not comment.startswith(_COMMENT):
+        return None
+    try:
+        return parse(json.loads(comment.removeprefix(_COMMENT)))
+    except (ValueError, InvalidFilter):
+        # Somebody has edited it: an index like any that we do not know.
+        return None
+
+
+def _conditions(where: Filter) -> Iterator[str]:
+    """The conditions that all have to hold, each as text."""
+    if isinstance(where, And):
+        for operand in where.operands:
+            yield from _conditions(operand)
+    else:
+        yield repr(where)
 
 
 def index_name(collection: str, suffix: str) -> str:
@@ -231,6 +291,9 @@ def indexes_from_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[TableIndex, ..
                 valid=row["valid"],
                 options=options,
                 column=column,
+                partial=row["partial"],
+                rows=max(0.0, row["rows"]),
+                where=_filter_in(row["comment"]) if row["partial"] else None,
             )
         )
     return tuple(result)

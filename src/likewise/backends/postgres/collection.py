@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
-
-from psycopg import sql
 
 from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark, is_held
-from likewise.abc.stores import Collection, ColumnOfVectors, Progress, RecordSource
+from likewise.abc.stores import Collection, ColumnOfVectors, IndexWatch, Progress, RecordSource
 from likewise.abc.validation import (
     as_ids,
     check_ef_search,
@@ -31,13 +30,15 @@ from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._planner import FilterMemory
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
-from likewise.backends.postgres._table import Table, TableIndex
+from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed import borrow
 from likewise.backends.postgres.connection import Database, Row, run
+from likewise.backends.postgres.health import look_at_vectors
+from likewise.backends.postgres.indexing import IndexBuilder
 from likewise.backends.postgres.loading import Load, check_claims
 from likewise.backends.postgres.searching import FilteredSearch
 from likewise.backends.postgres.tuning import Tuning
-from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch, UnsupportedFeature
+from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric
 from likewise.records import (
@@ -51,7 +52,7 @@ from likewise.records import (
     VectorInput,
     found_record,
 )
-from likewise.schema import Btree, Gin, IndexInfo, MetadataIndex, VectorIndex
+from likewise.schema import Gin, IndexInfo, MetadataIndex, VectorHealth, VectorIndex
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +65,11 @@ _TABLE_SECONDS = 60.0
 _NEAREST_FIRST = itemgetter("distance", "id")
 
 
+def _own(index: TableIndex | None, ef_search: int | None) -> int | None:
+    """The caller's ef_search, where the index has such a dial."""
+    return ef_search if index is not None and index.method == "hnsw" else None
+
+
 class PostgresCollection(Collection):
     """Records in one table."""
 
@@ -72,7 +78,7 @@ class PostgresCollection(Collection):
         database: Database,
         table: Table,
         *,
-        load: Callable[[str], Table],
+        load: Callable[[str, Database], Table],
         embedder: Embedder | None,
     ) -> None:
         super().__init__(table.spec, embedder=embedder)
@@ -85,12 +91,12 @@ class PostgresCollection(Collection):
 
     def _table(self) -> Table:
         if time.monotonic() - self._known_at > _TABLE_SECONDS:
-            self._known = self._load(self.name)
+            self._known = self._load(self.name, self._database)
             self._known_at = time.monotonic()
         return self._known
 
     def using(self, connection: Any) -> Self:
-        inside = type(self)(Database(borrow(connection)), self._known, load=self._load, embedder=self._embedder)
+        inside = type(self)(Database(borrow(connection)), self._known, load=self._load, embedder=self.embedder)
         inside._filters = self._filters
         inside._tuning = self._tuning
         return inside
@@ -105,7 +111,7 @@ class PostgresCollection(Collection):
 
     def _write(self, records: RecordSource, *, replace: bool, progress: Progress | None) -> int:
         table = self._table()
-        slow = self._embedder is not None and not (isinstance(records, Columns) and records.placed)
+        slow = self.embedder is not None and not (isinstance(records, Columns) and records.placed)
         lazy = not is_held(records)
         load = Load(self._database, table, replace=replace, slow=slow, lazy=lazy, progress=progress)
         return load.run(self._blocks(records))
@@ -206,11 +212,13 @@ class PostgresCollection(Collection):
         if index is not None and wanted is not None:
             tuned = self._tuned(table, name, index, top_k, wanted)
             index = index if tuned else None
+        elif condition is not None and not exact and ef is None and table.extension.iterative_scan:
+            index = table.partial_index(name, condition) or index
         if index is not None and (planned := self._planned(table, index, condition, top_k, ef, tuned)):
             found, explanation = planned.nearest(name, query, chosen, index)
             return self._results(table, name, found, chosen, furthest, explanation)
         statement = searches.search(
-            table, name, query, top_k=top_k, where=condition, include=chosen, index=index, ef_search=ef or tuned
+            table, name, query, top_k=top_k, where=condition, include=chosen, index=index, dial=tuned or _own(index, ef)
         )
         found = self._fetch(statement)
         plan = "exact" if index is None else "approximate"
@@ -222,14 +230,23 @@ class PostgresCollection(Collection):
         return self._results(table, name, found, chosen, furthest, explanation)
 
     def _tuned(self, table: Table, name: str, index: TableIndex, top_k: int, recall: float) -> int | None:
-        """The ef_search for a wanted recall; None if only comparing every row reaches it."""
-        if index.method != "hnsw":
-            raise UnsupportedFeature(
-                "recall= with an IVFFlat index",
-                backend="postgres",
-                hint="build an HNSW index, or search with exact=True",
-            )
-        return self._tuning.ef_search(self, table, name, index, top_k, recall)
+        """The ef_search or probes for a wanted recall; None if only comparing every row reaches it."""
+        return self._tuning.dial(self._search_at, table, name, index, top_k, recall)
+
+    def _search_at(
+        self,
+        table: Table,
+        name: str,
+        queries: Sequence[NDArray[np.float32]],
+        top_k: int,
+        index: TableIndex | None,
+        dial: int | None,
+    ) -> list[SearchResults]:
+        """The nearest of all records to each vector, ids only, by this index at this dial or by none."""
+        nothing: frozenset[IncludeField] = frozenset()
+        groups, _ = self._search_groups(table, name, queries, top_k, None, nothing, index, dial)
+        how = SearchExplanation("approximate" if index else "exact")
+        return [self._results(table, name, group, nothing, None, how) for group in groups]
 
     def _planned(
         self,
@@ -243,7 +260,7 @@ class PostgresCollection(Collection):
         """What answers a filtered search; None where there is nothing to choose, or the caller has chosen."""
         if where is None or ef_search is not None or index.method != "hnsw" or not table.extension.iterative_scan:
             return None
-        return FilteredSearch(self._fetch, self._filters, table, where, top_k, ef_search=tuned)
+        return FilteredSearch(self._fetch, self._filters, table, where, top_k, dial=tuned)
 
     def _results(
         self,
@@ -293,7 +310,9 @@ class PostgresCollection(Collection):
             index = index if tuned else None
         if index is not None and (planned := self._planned(table, index, condition, top_k, ef, tuned)):
             index = None if planned.exactly() else index
-        groups, settings = self._search_groups(table, name, queries, top_k, condition, chosen, index, ef or tuned)
+        groups, settings = self._search_groups(
+            table, name, queries, top_k, condition, chosen, index, tuned or _own(index, ef)
+        )
         plans = ["exact" if index is None else "approximate"] * len(queries)
         short = [i for i, group in enumerate(groups) if len(group) < top_k] if index is not None else []
         if short:
@@ -318,11 +337,11 @@ class PostgresCollection(Collection):
         where: Filter | None,
         include: frozenset[IncludeField],
         index: TableIndex | None,
-        ef_search: int | None,
+        dial: int | None,
     ) -> tuple[list[list[Row]], Mapping[str, str]]:
         """The rows found for each query, all in one statement, and the settings that it made."""
         statement = searches.search_many(
-            table, name, queries, top_k=top_k, where=where, include=include, index=index, ef_search=ef_search
+            table, name, queries, top_k=top_k, where=where, include=include, index=index, dial=dial
         )
         groups: list[list[Row]] = [[] for _ in queries]
         for row in self._fetch(statement):
@@ -392,47 +411,38 @@ class PostgresCollection(Collection):
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
     def ensure_indexes(
-        self, *, vector: VectorIndex | None = None, metadata: MetadataIndex | None = None, using: str | None = None
+        self,
+        *,
+        vector: VectorIndex | None = None,
+        metadata: MetadataIndex | None = None,
+        using: str | None = None,
+        where: Where = None,
+        concurrently: bool | None = None,
+        progress: IndexWatch | None = None,
     ) -> list[IndexInfo]:
-        table = self._known = self._load(self.name)
-        wanted: list[tuple[str | None, VectorIndex | MetadataIndex]] = []
+        table = self._known = self._load(self.name, self._database)
+        condition = check_filter(where, self.columns)
+        if condition is not None and vector is None:
+            raise InvalidArgument("where= is about the rows of a vector index: give its plan too, say vector=Hnsw()")
+        wanted: list[_ddl.Wanted] = []
         if vector is not None:
-            wanted.append((table.spec.vector_field(using)[0], vector))
+            rows = None if condition is None else canonical(condition)
+            wanted.append(_ddl.Wanted(vector, table.spec.vector_field(using)[0], rows))
         elif metadata is None:
             names = [table.spec.vector_field(using)[0]] if using is not None else list(table.spec.vector_fields)
-            wanted.extend((n, _ddl.default_vector_index(table.spec.vector_fields[n])) for n in names)
-            wanted.append((None, Gin()))
+            fields = table.spec.vector_fields
+            wanted.extend(_ddl.Wanted(_ddl.default_vector_index(fields[n]), n) for n in names)
+            wanted.append(_ddl.Wanted(Gin()))
         if metadata is not None:
-            wanted.append((None, metadata))
-        for name, plan in wanted:
-            if self._index_statement(table, name, plan) is None:
-                continue
-            with self._database.transaction(collection=self.name) as connection:
-                connection.execute(
-                    "select pg_advisory_xact_lock(hashtextextended('likewise.index.' || %s, 0))", (self.name,)
-                )
-                # Somebody may have built it while we waited for the lock.
-                table = self._load(self.name)
-                statement = self._index_statement(table, name, plan)
-                if statement is not None:
-                    connection.execute(statement)
-                    # The planner of filtered searches asks the server how many rows match.
-                    connection.execute(_ddl.analyze(table))
-            table = self._known = self._load(self.name)
-        self._known_at = time.monotonic()
-        return self._known.index_infos()
-
-    @staticmethod
-    def _index_statement(table: Table, name: str | None, plan: VectorIndex | MetadataIndex) -> sql.Composed | None:
-        if isinstance(plan, Gin):
-            return _ddl.metadata_index(table, plan)[1]
-        if isinstance(plan, Btree):
-            return _ddl.key_index(table, plan)[1]
-        assert name is not None
-        return _ddl.vector_index(table, name, plan)[1]
+            wanted.append(_ddl.Wanted(metadata))
+        builder = IndexBuilder(
+            self._database, partial(self._load, self.name), concurrently=concurrently, watcher=progress
+        )
+        builder.ensure(table, wanted)
+        return self.indexes()
 
     def indexes(self) -> list[IndexInfo]:
-        self._known = self._load(self.name)
+        self._known = self._load(self.name, self._database)
         self._known_at = time.monotonic()
         return self._known.index_infos()
 
@@ -457,3 +467,7 @@ class PostgresCollection(Collection):
             hits += sum(result.distance <= furthest for result in approximately)
             total += len(exactly)
         return min(1.0, hits / total)
+
+    def index_health(self) -> list[VectorHealth]:
+        table = self._known = self._load(self.name, self._database)
+        return look_at_vectors(table, fetch=self._fetch, search=self._search_at, tuning=self._tuning)

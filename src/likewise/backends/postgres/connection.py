@@ -126,6 +126,13 @@ class Database:
                 if previous is not None and not self.source.private:
                     _set_timeout(connection, previous)
 
+    @contextmanager
+    def session(self, *, collection: str | None = None) -> Iterator[Connection[Any]]:
+        """A connection outside of any transaction, for what may be in none; the source must be private."""
+        with translating(collection):
+            with self.source.connection() as connection:
+                yield connection
+
     def close(self) -> None:
         """Let go of the source."""
         self.source.close()

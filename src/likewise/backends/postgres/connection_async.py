@@ -125,6 +125,13 @@ class AsyncDatabase:
                 if previous is not None and not self.source.private:
                     await _set_timeout(connection, previous)
 
+    @asynccontextmanager
+    async def session(self, *, collection: str | None = None) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection outside of any transaction, for what may be in none; the source must be private."""
+        with translating(collection):
+            async with self.source.connection() as connection:
+                yield connection
+
     async def aclose(self) -> None:
         """Let go of the source."""
         await self.source.aclose()

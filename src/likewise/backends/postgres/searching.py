@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from likewise.backends.postgres import _searches as searches
@@ -32,9 +33,9 @@ class FilteredSearch:
         where: Filter,
         top_k: int,
         *,
-        ef_search: int | None = None,
+        dial: int | None = None,
     ) -> None:
-        self._ef_search = ef_search
+        self._dial = dial
         self._fetch = fetch
         self._filters = filters
         self._table = table
@@ -70,7 +71,7 @@ class FilteredSearch:
     ) -> tuple[list[Row], SearchExplanation]:
         """The nearest rows, and how they were found."""
         estimate = self.estimate()
-        plan = choose(estimate, self._top_k)
+        plan = choose(_along(estimate, index, self._where), self._top_k)
         ways: list[str] = []
         settings: Mapping[str, str] = {}
         matching: int | None = None
@@ -80,7 +81,7 @@ class FilteredSearch:
             if matching >= plan.bound:
                 # Many more rows match than were expected: go along the index after all.
                 estimate = self._filters.counted(self._key, estimate, matching)
-                plan, found, matching = choose(estimate, self._top_k), None, None
+                plan, found, matching = choose(_along(estimate, index, self._where), self._top_k), None, None
         if found is None and not plan.exact:
             statement = searches.visit(
                 self._table,
@@ -91,7 +92,7 @@ class FilteredSearch:
                 include=include,
                 index=index,
                 visits=plan.bound,
-                ef_search=self._ef_search,
+                dial=self._dial,
             )
             found, settings = self._fetch(statement), statement.settings
             ways.append("approximate")
@@ -122,3 +123,11 @@ class FilteredSearch:
         )
         found = self._fetch(statement)
         return found, int(found[0]["matching"]) if found else 0
+
+
+def _along(estimate: Estimate, index: TableIndex, where: Filter) -> Estimate:
+    """The estimate among the rows that the index is over; if those are the rows that match, there are as many as the index has."""
+    if not index.partial:
+        return estimate
+    matching = estimate.matching if estimate.counted or not index.holds_just(where) else index.rows
+    return replace(estimate, matching=matching, rows=max(index.rows, matching))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from likewise.backends.postgres import _searches as searches
@@ -31,9 +32,9 @@ class AsyncFilteredSearch:
         where: Filter,
         top_k: int,
         *,
-        ef_search: int | None = None,
+        dial: int | None = None,
     ) -> None:
-        self._ef_search = ef_search
+        self._dial = dial
         self._fetch = fetch
         self._filters = filters
         self._table = table
@@ -69,7 +70,7 @@ class AsyncFilteredSearch:
     ) -> tuple[list[Row], SearchExplanation]:
         """The nearest rows, and how they were found."""
         estimate = await self.estimate()
-        plan = choose(estimate, self._top_k)
+        plan = choose(_along(estimate, index, self._where), self._top_k)
         ways: list[str] = []
         settings: Mapping[str, str] = {}
         matching: int | None = None
@@ -79,7 +80,7 @@ class AsyncFilteredSearch:
             if matching >= plan.bound:
                 # Many more rows match than were expected: go along the index after all.
                 estimate = self._filters.counted(self._key, estimate, matching)
-                plan, found, matching = choose(estimate, self._top_k), None, None
+                plan, found, matching = choose(_along(estimate, index, self._where), self._top_k), None, None
         if found is None and not plan.exact:
             statement = searches.visit(
                 self._table,
@@ -90,7 +91,7 @@ class AsyncFilteredSearch:
                 include=include,
                 index=index,
                 visits=plan.bound,
-                ef_search=self._ef_search,
+                dial=self._dial,
             )
             found, settings = await self._fetch(statement), statement.settings
             ways.append("approximate")
@@ -121,3 +122,11 @@ class AsyncFilteredSearch:
         )
         found = await self._fetch(statement)
         return found, int(found[0]["matching"]) if found else 0
+
+
+def _along(estimate: Estimate, index: TableIndex, where: Filter) -> Estimate:
+    """The estimate among the rows that the index is over; if those are the rows that match, there are as many as the index has."""
+    if not index.partial:
+        return estimate
+    matching = estimate.matching if estimate.counted or not index.holds_just(where) else index.rows
+    return replace(estimate, matching=matching, rows=max(index.rows, matching))

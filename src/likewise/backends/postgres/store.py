@@ -213,12 +213,14 @@ class PostgresStore(VectorStore):
         text = sql.Composed([own_sql(_install.resource("catalog.sql"))])
         return Statement(text, {"schema": self._schema, "name": name}, {})
 
-    def _state(self, name: str) -> Mapping[str, Any]:
-        return self._database.fetch(self._catalog(name))[0]
+    def _state(self, name: str, database: Database | None = None) -> Mapping[str, Any]:
+        return (database or self._database).fetch(self._catalog(name))[0]
 
-    def _table(self, name: str) -> Table:
-        state = self._state(name)
-        found = self._database.fetch(self._registered(name)) if state["registry_exists"] else []
+    def _table(self, name: str, database: Database | None = None) -> Table:
+        """The table as the catalogue has it now, asked by way of the database that is given."""
+        state = self._state(name, database)
+        asked = database or self._database
+        found = asked.fetch(self._registered(name)) if state["registry_exists"] else []
         if not found:
             raise CollectionNotFound(name, known=[s.name for s in self.collections()])
         return self._table_from(state, CollectionSpec.from_json(found[0]["spec"]))

@@ -212,12 +212,14 @@ class AsyncPostgresStore(AsyncVectorStore):
         text = sql.Composed([own_sql(_install.resource("catalog.sql"))])
         return Statement(text, {"schema": self._schema, "name": name}, {})
 
-    async def _state(self, name: str) -> Mapping[str, Any]:
-        return (await self._database.fetch(self._catalog(name)))[0]
+    async def _state(self, name: str, database: AsyncDatabase | None = None) -> Mapping[str, Any]:
+        return (await (database or self._database).fetch(self._catalog(name)))[0]
 
-    async def _table(self, name: str) -> Table:
-        state = await self._state(name)
-        found = await self._database.fetch(self._registered(name)) if state["registry_exists"] else []
+    async def _table(self, name: str, database: AsyncDatabase | None = None) -> Table:
+        """The table as the catalogue has it now, asked by way of the database that is given."""
+        state = await self._state(name, database)
+        asked = database or self._database
+        found = await asked.fetch(self._registered(name)) if state["registry_exists"] else []
         if not found:
             raise CollectionNotFound(name, known=[s.name for s in await self.collections()])
         return self._table_from(state, CollectionSpec.from_json(found[0]["spec"]))

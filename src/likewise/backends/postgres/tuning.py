@@ -1,5 +1,5 @@
 # Generated from src/likewise/backends/postgres/tuning_async.py by tools/async_to_sync.py; edit that file instead.
-"""Finds the ef_search that a wanted recall takes: measured once, remembered in the database, measured again when the collection has changed.
+"""Finds the ef_search, or the probes, that a wanted recall takes: measured once, remembered in the database, measured again when the collection has changed.
 
 The figures are in ``_recall``; the statements in ``sql/``.
 """
@@ -7,24 +7,29 @@ The figures are in ``_recall``; the statements in ``sql/``.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg import Connection, errors, sql
 
 from likewise._json import dumps
-from likewise.abc.stores import Collection
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._install import resource
 from likewise.backends.postgres._parameters import own_sql
-from likewise.backends.postgres._recall import DIALS, RecallCurve, depth_of, measured, sample_size, surely
+from likewise.backends.postgres._recall import RecallCurve, depth_of, dials, measured, sample_size, surely
 from likewise.backends.postgres._rows import unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex
 from likewise.backends.postgres.connection import Database, rows
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from likewise.records import SearchResults
 
 __all__ = ["Tuning"]
+
+#: Searches for several vectors: (table, name, queries, top_k, index or None for comparing every row, dial).
+SearchAt: TypeAlias = Callable[
+    [Table, str, Sequence[NDArray[np.float32]], int, TableIndex | None, int | None], list[SearchResults]
+]
 
 _log = logging.getLogger("likewise.postgres")
 
@@ -36,31 +41,48 @@ class Tuning:
         self._database = database
         self._curves: dict[tuple[str, int], RecallCurve] = {}
 
-    def ef_search(
-        self, collection: Collection, table: Table, name: str, index: TableIndex, top_k: int, recall: float
+    def dial(
+        self, search: SearchAt, table: Table, name: str, index: TableIndex, top_k: int, recall: float
     ) -> int | None:
-        """The ef_search for this recall; None if only comparing every row reaches it."""
+        """The ef_search or probes for this recall; None if only comparing every row reaches it."""
         k = depth_of(top_k)
         if recall >= 1.0 or k is None:
             return None
         curve = self._curves.get((name, k)) or self._read(table, name, k)
         if curve is None or not curve.holds(index.definition, table.rows):
-            curve = self._measure(collection, table, name, index, k)
+            curve = self._measure(search, table, name, index, k)
             self._write(table, name, k, curve)
         self._curves[name, k] = curve
-        return curve.ef_search(recall)
+        return curve.dial(recall)
 
-    def _measure(self, collection: Collection, table: Table, name: str, index: TableIndex, k: int) -> RecallCurve:
-        """Search for stored vectors, exactly and at one ef_search after the other, until nothing more is to be gained."""
+    def health(
+        self, search: SearchAt, table: Table, name: str, index: TableIndex, dial: int
+    ) -> tuple[tuple[float, float], RecallCurve | None]:
+        """Recall@10 at this dial now (mean, standard error), and what was measured before; the first time becomes that."""
+        before = self._read(table, name, 10)
+        if before is None or before.index_definition != index.definition:
+            curve = self._measure(search, table, name, index, 10)
+            self._write(table, name, 10, curve)
+            self._curves[name, 10] = curve
+            return curve.near(dial), None
+        drawn = self._sample(table, name)
+        queries = [vector for _, vector in drawn]
+        truth = search(table, name, queries, 11, None, None)
+        found = search(table, name, queries, 11, index, dial)
+        return measured(truth, found, [record_id for record_id, _ in drawn], 10), before
+
+    def _sample(self, table: Table, name: str) -> list[tuple[str, NDArray[np.float32]]]:
         drawn = self._database.fetch(statements.sample_vectors(table, name, sample_size(table.rows)))
-        queries = [unpack_vector(row["vector"], table.element(name)) for row in drawn]
-        own = [row["id"] for row in drawn]
-        truth = collection.search_many(queries, top_k=k + 1, using=name or None, include=(), exact=True)
+        return [(row["id"], unpack_vector(row["vector"], table.element(name))) for row in drawn]
+
+    def _measure(self, search: SearchAt, table: Table, name: str, index: TableIndex, k: int) -> RecallCurve:
+        """Search for stored vectors, exactly and at one dial after the other, until nothing more is to be gained."""
+        drawn = self._sample(table, name)
+        own, queries = [record_id for record_id, _ in drawn], [vector for _, vector in drawn]
+        truth = search(table, name, queries, k + 1, None, None)
         points: list[tuple[int, float, float]] = []
-        for dial in DIALS:
-            found = collection.search_many(
-                queries, top_k=k + 1, using=name or None, include=(), ef_search=max(dial, k + 1) if k < 1_000 else dial
-            )
+        for dial in dials(index.method, k + 1, int(index.options.get("lists", "100"))):
+            found = search(table, name, queries, k + 1, index, dial)
             mean, error = measured(truth, found, own, k)
             points.append((dial, mean, error))
             if surely(mean, error) >= _ENOUGH:
@@ -94,7 +116,7 @@ class Tuning:
                     connection.execute(statement.text, statement.parameters)
                     return []
                 return rows(connection, statement)
-        except (errors.UndefinedTable, errors.InsufficientPrivilege) as error:
+        except (errors.UndefinedTable, errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
             _log.info("measured recall is not remembered", extra={"reason": str(error)})
             return []
 

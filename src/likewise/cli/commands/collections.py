@@ -114,10 +114,10 @@ def _create(context: Context, store: VectorStore) -> int:
     )
     supported = store.capabilities.vector_indexes
     if options.index in supported:
-        collection.ensure_indexes(
-            vector=Hnsw() if options.index == "hnsw" else IvfFlat(),
-            metadata=Gin() if store.capabilities.metadata_indexes else None,
-        )
+        vector = Hnsw() if options.index == "hnsw" else IvfFlat()
+        metadata = Gin() if store.capabilities.metadata_indexes else None
+        with context.output.building() as progress:
+            collection.ensure_indexes(vector=vector, metadata=metadata, progress=progress)
     return _show(context, collection)
 
 

@@ -29,8 +29,6 @@ _SETTINGS = (
     "shared_buffers", "maintenance_work_mem", "max_parallel_maintenance_workers", "work_mem", "max_connections",
     "server_encoding", "search_path", "hnsw.ef_search", "hnsw.iterative_scan",
 )  # fmt: skip
-#: From this many records on, exact search is slow enough for a missing index to be worth a warning.
-_WORTH_AN_INDEX = 20_000
 _LITTLE_SPACE = 1024**3
 _STYLES: dict[Status, str] = {"ok": "green", "note": "", "warning": "yellow", "error": "bold red"}
 
@@ -56,7 +54,8 @@ def run(context: Context) -> int:
         with context.store() as store:
             findings.extend(_guarded("database", lambda: _database(store)))
             findings.extend(_guarded("settings", lambda: _settings(store)))
-            findings.extend(_guarded("collections", lambda: _collections(store)))
+            with context.output.progress("measuring the indexes"):
+                findings.extend(_guarded("collections", lambda: _collections(store)))
     except LikewiseError as error:
         findings.append(Finding("database", "error", f"{type(error).__name__}: {error}"))
     findings.extend(_guarded("disk", lambda: _disk(context.database)))
@@ -166,18 +165,22 @@ def _collections(store: VectorStore) -> Iterator[Finding]:
 
 def _collection(collection: Collection) -> Iterator[Finding]:
     what = f"collection {collection.name}"
-    count = collection.count()
     indexes = collection.indexes()
     broken = [i.name for i in indexes if not i.valid]
     if broken:
-        yield Finding(what, "error", f"index not valid: {', '.join(broken)}; drop and build it again")
+        yield Finding(what, "error", f"index not valid: {', '.join(broken)}; ensure_indexes() builds it again")
     methods = ", ".join(sorted(i.method for i in indexes)) or "no index"
-    covered = {i.vector or "" for i in indexes if i.method != "gin"}
-    bare = [name or "vector" for name in collection.spec.vector_fields if name not in covered and name != "vector"]
-    if bare and not covered and count >= _WORTH_AN_INDEX:
-        yield Finding(what, "warning", f"{count:,} records and no index on: {', '.join(bare)}; use ensure_indexes()")
-    else:
-        yield Finding(what, "ok", f"{count:,} records, {methods}")
+    yield Finding(what, "ok", f"{collection.count():,} records, {methods}")
+    for health in collection.index_health():
+        vector = f"{what}: {health.vector or 'vector'}"
+        if health.index is not None:
+            found = "nothing to measure yet"
+            if health.recall is not None:
+                dial = "ef_search" if health.index.method == "hnsw" else "probes"
+                found = f"recall@10 {health.recall:.3f} at {dial} {health.dial}"
+            yield Finding(vector, "ok", f"{health.index.name}, {_size(health.size)}, {found}")
+        for advice in health.advice:
+            yield Finding(vector, advice.status, advice.text)
 
 
 def _disk(url: str | None) -> Iterator[Finding]:

@@ -45,7 +45,7 @@ def run(context: Context) -> int:
         collection = _collection(store, options.collection, options.embedder)
         with output.progress("embedding files", total) as advance:
             report = ingest(collection, options.paths, base=options.base, progress=lambda done, _total: advance(done))
-        _index(store, collection)
+        _index(context, store, collection)
         count = collection.count()
     seconds = time.monotonic() - started
     output.document(
@@ -79,10 +79,12 @@ def _collection(store: VectorStore, name: str, embedder: str) -> Collection:
         return store.ensure_collection(CollectionSpec(name, embedder=embedder))
 
 
-def _index(store: VectorStore, collection: Collection) -> None:
+def _index(context: Context, store: VectorStore, collection: Collection) -> None:
     """After the rows, which is faster than before them."""
     if "hnsw" in store.capabilities.vector_indexes and not collection.indexes():
-        collection.ensure_indexes(vector=Hnsw(), metadata=Gin() if store.capabilities.metadata_indexes else None)
+        metadata = Gin() if store.capabilities.metadata_indexes else None
+        with context.output.building() as progress:
+            collection.ensure_indexes(vector=Hnsw(), metadata=metadata, progress=progress)
 
 
 def _list(context: Context, what: str, failures: list[FileFailure]) -> None:

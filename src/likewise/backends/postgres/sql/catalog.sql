@@ -66,7 +66,10 @@ select
             'method', am.amname,
             'operator_class', oc.opcname,
             'definition', pg_catalog.pg_get_indexdef(i.indexrelid),
-            'valid', i.indisvalid and (i.indpred is null or am.amname not in ('hnsw', 'ivfflat')),
+            'valid', i.indisvalid,
+            'partial', i.indpred is not null,
+            'rows', ic.reltuples,
+            'comment', pg_catalog.obj_description(ic.oid, 'pg_class'),
             'options', to_jsonb(ic.reloptions),
             'column', a.attname
         ) order by ic.relname)

@@ -1,0 +1,85 @@
+"""What ``index_health`` says of real indexes: their size and recall, and that the recall has fallen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import psycopg
+import pytest
+
+import likewise
+from likewise import Collection, CollectionSpec, Hnsw, VectorField, VectorStore
+from likewise.backends.postgres._advice import hnsw_size
+
+ROWS, DIMENSION = 3_000, 24
+
+
+@pytest.fixture
+def opened(fresh_database_url: str) -> Iterator[VectorStore]:
+    with likewise.connect(fresh_database_url) as store:
+        yield store
+
+
+def fill(store: VectorStore, seed: int = 0) -> Collection:
+    things = store.ensure_collection(CollectionSpec("things", dimension=DIMENSION))
+    vectors = np.random.default_rng(seed).normal(size=(ROWS, DIMENSION)).astype(np.float32)
+    things.upsert_columns(ids=[f"r{i}" for i in range(ROWS)], vectors=vectors)
+    return things
+
+
+def test_an_index_is_measured_and_remembered(opened: VectorStore, fresh_database_url: str) -> None:
+    things = fill(opened)
+    things.ensure_indexes(vector=Hnsw())
+    (health,) = things.index_health()
+    assert health.index is not None
+    assert (health.vector, health.index.name, health.dial) == ("", "idx_things_vector_hnsw", 100)
+    assert health.size == pytest.approx(hnsw_size(VectorField(DIMENSION), ROWS), rel=0.1)
+    assert health.rows == pytest.approx(ROWS, rel=0.2)
+    assert health.recall is not None
+    assert 0.9 < health.recall <= 1.0
+    with psycopg.connect(fresh_database_url) as connection:
+        assert connection.execute("select name, k from likewise.recall").fetchall() == [("things", 10)]
+    (again,) = things.index_health()
+    assert again.recall == pytest.approx(health.recall, abs=0.02)
+    assert again.advice == ()
+
+
+def test_a_fall_is_noticed_until_the_index_is_built_anew(opened: VectorStore) -> None:
+    things = fill(opened)
+    things.ensure_indexes(vector=Hnsw(m=4, ef_construction=8))
+    things.index_health()
+    with opened.transaction() as connection:
+        # As if the index had been much better when it was measured.
+        connection.execute("""
+            update likewise.recall set points = (
+                select jsonb_agg(jsonb_build_array(point -> 0, 0.999, 0.001)) from jsonb_array_elements(points) as point
+            )
+        """)
+    (health,) = things.index_health()
+    assert health.recall is not None
+    assert health.recall < 0.95
+    (advice,) = health.advice
+    assert advice.status == "warning"
+    assert "fallen from 0.999" in advice.text
+    with opened.transaction() as connection:
+        connection.execute("drop index idx_things_vector_hnsw")
+    things.ensure_indexes(vector=Hnsw())
+    (health,) = things.index_health()
+    assert not [each for each in health.advice if "fallen" in each.text]
+
+
+def test_vectors_without_an_index_and_without_rows(opened: VectorStore, fresh_database_url: str) -> None:
+    spec = CollectionSpec("pairs", vectors={"text": VectorField(8), "picture": VectorField(4)})
+    pairs = opened.ensure_collection(spec)
+    pairs.ensure_indexes(vector=Hnsw(), using="text")
+    text, picture = pairs.index_health()
+    assert (text.vector, text.recall, text.dial) == ("text", None, None)
+    assert text.index is not None
+    assert picture.index is None
+    assert "none is needed" in picture.advice[0].text
+    # Who may only read is told the same.
+    with psycopg.connect(fresh_database_url) as connection:
+        connection.execute("set default_transaction_read_only = on")
+        connection.commit()
+        assert likewise.attach(connection).collection("pairs").index_health() == [text, picture]
