@@ -16,9 +16,9 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import _vectors
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
@@ -27,21 +27,12 @@ import likewise
 from likewise import Collection, CollectionSpec, Filter, Gin, Hnsw, Metadata
 from likewise.backends.postgres import _searches
 from likewise.backends.postgres.connection import rows
-from likewise.embedding import load_embedder
 from likewise.testing.database import empty_database, server_url
 
 TOP_K = 10
 INDEPENDENT = {"50 %": 2, "20 %": 5, "10 %": 10, "5 %": 20, "2 %": 50, "1 %": 100, "0.1 %": 1000}
 CORRELATED = {"20 %": 5, "10 %": 10, "5 %": 20, "2 %": 50, "1 %": 100, "0.5 %": 200}
 INCLUDE: frozenset[Any] = frozenset({"metadata", "content"})
-
-
-def made(count: int, dimension: int) -> NDArray[np.float32]:
-    """Unit vectors around 200 centres."""
-    rng = np.random.default_rng(1)
-    centres = rng.normal(size=(200, dimension))
-    vectors = centres[rng.integers(200, size=count)] + 0.8 * rng.normal(size=(count, dimension))
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def filters_of(
@@ -118,16 +109,9 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--url", help="a server to create a temporary database on; an embedded one if left out")
-    parser.add_argument("--texts", type=Path, help="a file of lines to embed, in place of made vectors")
-    parser.add_argument("--vectors", type=Path, help="a .npy file of vectors, in place of made ones")
+    _vectors.add_arguments(parser)
     options = parser.parse_args()
-    if options.vectors:
-        vectors: NDArray[np.float32] = np.load(options.vectors)[: options.rows + options.queries]
-    elif options.texts:
-        lines = options.texts.read_text("utf-8").splitlines()[: options.rows + options.queries]
-        vectors = load_embedder("mini").embed_texts(lines)
-    else:
-        vectors = made(options.rows + options.queries, options.dimension)
+    vectors = _vectors.chosen(options, options.rows + options.queries, options.dimension)
     stored, queries = vectors[: -options.queries], vectors[-options.queries :]
     metadata, filters = filters_of(stored)
     with server_url(options.url) as server, empty_database(server) as url, likewise.connect(url) as store:

@@ -17,9 +17,9 @@ import statistics
 import struct
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
+import _vectors
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
@@ -27,27 +27,12 @@ from numpy.typing import NDArray
 import likewise
 from likewise import Collection, CollectionSpec, Record
 from likewise.backends.postgres._rows import BinaryParameter
-from likewise.embedding import load_embedder
 from likewise.testing.database import empty_database, server_url
 
 EF_SEARCH = 100
 HAND_WRITTEN = b"""
 select id, metadata, content, vector <=> %s::vector as distance from bench order by distance limit 10
 """
-
-
-def vectors(count: int, dimension: int, seed: int) -> NDArray[np.float32]:
-    """Unit vectors around 200 centres, about as hard for an index as embeddings of short texts."""
-    centres = np.random.default_rng(0).normal(size=(200, dimension))
-    rng = np.random.default_rng(seed)
-    made = centres[rng.integers(200, size=count)] + 0.8 * rng.normal(size=(count, dimension))
-    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), dtype=np.float32)
-
-
-def embedded(path: Path, count: int) -> NDArray[np.float32]:
-    """The first lines of a file, embedded with the shipped model."""
-    lines = path.read_text("utf-8").splitlines()[:count]
-    return load_embedder("mini").embed_texts(lines)
 
 
 def pack(vector: NDArray[np.float32]) -> BinaryParameter:
@@ -108,17 +93,11 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--repeat", type=int, default=400)
     parser.add_argument("--url", help="a server to create a temporary database on; an embedded one if left out")
-    parser.add_argument(
-        "--texts", type=Path, help="a file whose lines are embedded with the shipped model, in place of made vectors"
-    )
+    _vectors.add_arguments(parser)
     options = parser.parse_args()
-    if options.texts:
-        made = embedded(options.texts, options.rows + options.repeat)
-        stored, queries = made[: -options.repeat], made[-options.repeat :]
-        options.rows, options.dimension = stored.shape
-    else:
-        stored = vectors(options.rows, options.dimension, 1)
-        queries = vectors(options.repeat, options.dimension, 2)
+    made = _vectors.chosen(options, options.rows + options.repeat, options.dimension)
+    stored, queries = made[: -options.repeat], made[-options.repeat :]
+    options.dimension = stored.shape[1]
     with server_url(options.url) as server, empty_database(server) as url, likewise.connect(url) as store:
         collection: Collection = store.ensure_collection(CollectionSpec("bench", dimension=options.dimension))
         started = time.perf_counter()

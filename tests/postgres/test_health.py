@@ -33,7 +33,7 @@ def test_an_index_is_measured_and_remembered(opened: VectorStore, fresh_database
     things.ensure_indexes(vector=Hnsw())
     (health,) = things.index_health()
     assert health.index is not None
-    assert (health.vector, health.index.name, health.dial) == ("", "idx_things_vector_hnsw", 100)
+    assert (health.vector, health.index.name, health.dial) == ("", "idx_things_vector_hnsw", 64)
     assert health.size == pytest.approx(hnsw_size(VectorField(DIMENSION), ROWS), rel=0.1)
     assert health.rows == pytest.approx(ROWS, rel=0.2)
     assert health.recall is not None

@@ -236,6 +236,35 @@ def test_the_memory_is_raised_to_what_a_build_needs(
     assert "no longer fits" in caplog.text, "what the server says of it is logged"
 
 
+def test_a_load_that_builds_anew_takes_the_memory_and_does_without_workers_too(
+    opened: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = filled(opened)
+    collection.ensure_indexes(vector=Hnsw(m=8, ef_construction=40))
+    collection.ensure_indexes(vector=IvfFlat(lists=20))
+    with opened.transaction() as connection:
+        connection.execute("alter table c set (parallel_workers = 2)")
+    reckoned: list[int] = []
+
+    def huge(needed: int, **_: object) -> int:
+        reckoned.append(needed)
+        return 1 << 40
+
+    monkeypatch.setattr(indexing, "room_for", huge)
+    before = collection.indexes()
+    vectors = np.random.default_rng(1).normal(size=(2_000, 16)).astype(np.float32)
+    seen: set[str] = set()
+    collection.upsert_columns(
+        ids=[f"n{i}" for i in range(2_000)], vectors=vectors, progress=lambda p: seen.add(p.phase)
+    )
+    assert "index" in seen
+    assert collection.indexes() == before
+    assert len(reckoned) == 2
+    with opened.transaction() as connection:
+        left = connection.execute("show max_parallel_maintenance_workers").fetchone()
+        assert left != ("0",)
+
+
 def test_without_enough_shared_memory_a_build_does_without_parallel_workers(
     opened: VectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

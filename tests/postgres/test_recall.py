@@ -18,7 +18,7 @@ from likewise import (
     Metadata,
     VectorStore,
 )
-from likewise.backends.postgres._recall import RecallCurve, depth_of, measured, sample_size, surely
+from likewise.backends.postgres._recall import RecallCurve, depth_of, measured, sample_size, surely, usual_ef_search
 
 ROWS, DIMENSION = 6_000, 32
 
@@ -150,6 +150,26 @@ def test_what_cannot_be_is_refused(opened: VectorStore) -> None:
             things.search_by_vector(QUERIES[0], recall=wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="one of them"):
         things.search_by_vector(QUERIES[0], recall=0.9, ef_search=100)
+
+
+def test_the_usual_ef_search_grows_with_the_rows() -> None:
+    rows = (0, 1_000, 50_000, 100_000, 200_000, 1_000_000, 10_000_000, 10**12)
+    assert [usual_ef_search(n) for n in rows] == [64, 64, 64, 80, 100, 160, 250, 400]
+
+
+def test_a_filter_takes_a_little_more_and_many_results_as_many(opened: VectorStore) -> None:
+    things = fill(opened)
+    half = Metadata("half") == 1
+    for found, dial in (
+        (things.search_by_vector(QUERIES[0]), "64"),
+        (things.search_by_vector(QUERIES[0], top_k=64), "64"),
+        (things.search_by_vector(QUERIES[0], top_k=65), "100"),
+        (things.search_by_vector(QUERIES[0], top_k=150), "200"),
+        (things.search_by_vector(QUERIES[0], where=half), "100"),
+        (things.search_many(QUERIES[:2], where=half)[0], "100"),
+        (things.search_by_vector(QUERIES[0], where=half, ef_search=50), "50"),
+    ):
+        assert found.explain().settings["hnsw.ef_search"] == dial
 
 
 def test_the_least_ef_search_that_surely_reaches_it() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from likewise.backends.postgres._table import TableIndex
 from likewise.schema import Hnsw, IvfFlat, VectorField, VectorIndex
 
-__all__ = ["SMALL_TABLE", "build_memory", "lists_for", "most_known", "room_for"]
+__all__ = ["SMALL_TABLE", "build_memory", "lists_for", "most_known", "plan_of", "room_for"]
 
 #: How many rows an index is built over in the time of one row inserted into it. 50,000 x 384, two cores, two workers: 5,700 rows a
 #: second against 750 to 1,000.
@@ -24,6 +25,15 @@ def most_known(new: int) -> int:
 def lists_for(rows: float) -> int:
     """How many lists an IVFFlat index over so many rows should have, as pgvector's authors advise."""
     return max(10, round(rows / 1_000 if rows <= 1_000_000 else math.sqrt(rows)))
+
+
+def plan_of(index: TableIndex) -> VectorIndex:
+    """What a vector index that is there would be built by."""
+    options = {"lists": 100, "m": 16, "ef_construction": 64}  # pgvector's own
+    options |= {name: int(value) for name, value in index.options.items()}
+    if index.method == "ivfflat":
+        return IvfFlat(options["lists"], index.quantization)
+    return Hnsw(options["m"], options["ef_construction"], index.quantization)
 
 
 def build_memory(plan: VectorIndex, field: VectorField, rows: float) -> int:

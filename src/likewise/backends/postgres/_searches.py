@@ -16,6 +16,7 @@ from psycopg import sql
 
 from likewise.backends.postgres._ddl import index_rows, quantized
 from likewise.backends.postgres._parameters import Parameters
+from likewise.backends.postgres._recall import LEAST_EF_SEARCH, usual_ef_search
 from likewise.backends.postgres._rows import BinaryParameter, pack_vector, pack_vectors
 from likewise.backends.postgres._statements import Statement, make_statement, selected, where_clause
 from likewise.backends.postgres._table import OPERATORS, Table, TableIndex, vector_column
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Leg", "compare", "default_dial", "estimate", "fused", "fusion_depth", "search", "search_many", "visit"]
 
-#: Default ef_search: recall@10 of 0.95 and more at a few hundred thousand vectors.
-DEFAULT_EF_SEARCH = 100
+#: The least ef_search of a search along the index through a filter, where candidates are lost on the way.
+FILTERED_EF_SEARCH = 100
 MAX_EF_SEARCH = 1_000
 #: How deep each leg of a fused search looks, and the constant of reciprocal rank fusion.
 RRF_CONSTANT = 60
@@ -45,11 +46,14 @@ def fusion_depth(top_k: int) -> int:
     return max(100, 5 * top_k)
 
 
-def search_settings(table: Table, index: TableIndex, top_k: int, dial: int | None) -> dict[str, str]:
+def search_settings(
+    table: Table, index: TableIndex, top_k: int, dial: int | None, *, filtered: bool = False
+) -> dict[str, str]:
     """pgvector's settings for one search by this index; ``dial`` is ``ef_search``, or IVFFlat's ``probes``."""
     settings: dict[str, str] = {}
     if index.method == "hnsw":
-        wanted = dial or _hundreds(top_k)
+        usual = max(usual_ef_search(table.rows), FILTERED_EF_SEARCH if filtered else 0)
+        wanted = dial or max(usual, _hundreds(top_k) if top_k > LEAST_EF_SEARCH else 0)
         if index.quantization == "binary":
             wanted = max(wanted, _hundreds(_candidates(index, top_k)))
         settings["hnsw.ef_search"] = str(min(MAX_EF_SEARCH, wanted))
@@ -72,8 +76,8 @@ def default_dial(table: Table, index: TableIndex, top_k: int) -> int:
 
 
 def _hundreds(count: int) -> int:
-    """The count rounded up to hundreds, so that few different statements are made; at least the default ef_search."""
-    return max(DEFAULT_EF_SEARCH, -(-count // 100) * 100)
+    """The count rounded up to hundreds, so that few different statements are made."""
+    return -(-count // 100) * 100
 
 
 def _candidates(index: TableIndex, top_k: int) -> int:
@@ -160,7 +164,7 @@ def search(
     if where is None and (known := table.texts.get(shape)):
         return Statement(known[0], {"query": packed}, known[1])
     parameters = Parameters()
-    settings = search_settings(table, index, top_k, dial) if index else {}
+    settings = search_settings(table, index, top_k, dial, filtered=where is not None) if index else {}
     query = parameters.add(packed, table.extension.type(table.element(name)), name="query")
     text = _nearest(
         table,
@@ -249,7 +253,7 @@ def visit(
     The bound is a limit below the filter. pgvector's own bound (``max_scan_tuples``) is no use here: beyond it a scan hands out what it had
     put aside, near or not.
     """
-    settings = search_settings(table, index, top_k, dial)
+    settings = search_settings(table, index, top_k, dial, filtered=True)
     if table.extension.iterative_scan and index.method == "hnsw":
         settings["hnsw.max_scan_tuples"] = str(max(20_000, 4 * visits))
     packed = pack_vector(vector, table.element(name))
@@ -324,7 +328,7 @@ def search_many(
     """The nearest rows to each of several vectors, in one statement; column ``query`` is the vector's place, from 1."""
     parameters = Parameters()
     element = table.element(name)
-    settings = search_settings(table, index, top_k, dial) if index else {}
+    settings = search_settings(table, index, top_k, dial, filtered=where is not None) if index else {}
     queries = parameters.add(
         pack_vectors(vectors, None, element, table.extension.oids[element]),
         sql.SQL("{}[]").format(table.extension.type(element)),

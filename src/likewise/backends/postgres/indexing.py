@@ -20,7 +20,7 @@ from likewise._deadline import check_deadline, deadline, remaining
 from likewise.abc.running import meanwhile
 from likewise.abc.stores import IndexWatch
 from likewise.backends.postgres import _ddl
-from likewise.backends.postgres._indexing import SMALL_TABLE, build_memory, room_for
+from likewise.backends.postgres._indexing import SMALL_TABLE, build_memory, plan_of, room_for
 from likewise.backends.postgres._install import resource
 from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._statements import Statement
@@ -31,7 +31,7 @@ from likewise.errors import InvalidArgument, LikewiseError
 from likewise.filters import Filter
 from likewise.schema import Hnsw, IndexProgress, IvfFlat
 
-__all__ = ["IndexBuilder"]
+__all__ = ["IndexBuilder", "build_again"]
 
 _log = logging.getLogger("likewise.backends.postgres")
 
@@ -130,6 +130,28 @@ class IndexBuilder:
         with meanwhile(look, _LOOK_SECONDS):
             yield
         watcher(IndexProgress(index, "done"))
+
+
+def build_again(connection: Connection[Any], table: Table, name: str, definition: str, rows_now: float) -> None:
+    """Build a vector index that the transaction has dropped; ``definition`` is the server's own. Settings are made for the transaction."""
+    index = next((each for each in table.indexes if each.name == name), None)
+    if index is not None:
+        vector = next(n for n, column, _ in table.vectors if column == index.column)
+        wanted = _ddl.Wanted(plan_of(index), vector)
+        (room,) = rows(connection, _said("index_room.sql", schema=table.schema, name=table.spec.name))
+        memory = _memory(table, wanted, room, rows_now)
+        if memory is not None:
+            connection.execute("select set_config('maintenance_work_mem', %s, true)", (f"{memory // 1024}kB",))
+    try:
+        with connection.transaction():
+            connection.execute(own_sql(definition))
+    except _NO_SHARED_MEMORY as error:
+        if "shared memory" not in str(error):
+            raise
+        _log.warning("no shared memory for parallel workers", extra={"index": name, "reason": str(error)})
+        connection.execute("set local max_parallel_maintenance_workers = 0")
+        connection.execute(own_sql(definition))
+    _log.info("index built again after a load", extra={"collection": table.spec.name, "index": name})
 
 
 class _Build:
@@ -267,12 +289,12 @@ def _with_deadline(settings: dict[str, str]) -> dict[str, str]:
     return settings if seconds is None else settings | {"statement_timeout": str(max(1, round(seconds * 1000)))}
 
 
-def _memory(table: Table, wanted: _ddl.Wanted, room: Row) -> int | None:
+def _memory(table: Table, wanted: _ddl.Wanted, room: Row, rows_now: float | None = None) -> int | None:
     """Bytes for the build where the server's own setting is too small; None where it will do."""
     plan = wanted.plan
     if wanted.vector is None or not isinstance(plan, Hnsw | IvfFlat):
         return None
-    needed = build_memory(plan, table.spec.vector_fields[wanted.vector], table.rows)
+    needed = build_memory(plan, table.spec.vector_fields[wanted.vector], table.rows if rows_now is None else rows_now)
     memory = room_for(
         needed, allowed=room["allowed"], shared_buffers=room["shared_buffers"], must=isinstance(plan, IvfFlat)
     )

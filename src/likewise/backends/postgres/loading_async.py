@@ -7,7 +7,6 @@ in the order of their ids. Either way it is one transaction, and what is in memo
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -23,15 +22,13 @@ from likewise.abc.blocks import Block, join_blocks
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._copy import COPY_END, COPY_START, SeenIds, pack_block
 from likewise.backends.postgres._indexing import most_known
-from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
+from likewise.backends.postgres.indexing_async import build_again
 from likewise.errors import BackendConflict, InvalidArgument, RecordExists
 from likewise.records import LoadPhase, LoadProgress
 
 __all__ = ["AsyncLoad", "check_claims"]
-
-_log = logging.getLogger("likewise.postgres")
 
 #: Up to this many rows (and this much text) are one INSERT.
 FEW_ROWS = 500
@@ -312,8 +309,8 @@ class AsyncLoad:
         for index in indexes:
             check_deadline()
             self._say("index", 0, at_once=True)
-            await connection.execute(own_sql(index["definition"]))
-            _log.info("index built again after a load", extra={"collection": self._name, "index": index["name"]})
+            rows_now = self._table.rows + self._rows
+            await build_again(connection, self._table, index["name"], index["definition"], rows_now)
 
     def _say(self, phase: LoadPhase, added: int, *, at_once: bool = False) -> None:
         self._rows += added
