@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import likewise as package
-from likewise import CollectionSpec, Record
+from likewise import CollectionSpec, Embedder, Record
 from likewise.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -228,6 +228,49 @@ class TestInstall:
 
     def test_not_without_sql(self, run: Likewise) -> None:
         assert run("install", "--database", "memory://").code == Exit.INVALID
+
+
+class TestModels:
+    def test_list(self, run: Likewise) -> None:
+        models = {m["name"]: m for m in run("models", "--json").json["models"]}
+        assert models["mini"]["dimension"] == 384
+        assert models["mini"]["modalities"] == ["text", "image"]
+        shown = run("models", "list").out
+        assert "mini" in shown
+        assert "128 tokens" in shown
+
+    def test_one_that_cannot_be_made_does_not_hide_the_others(self, run: Likewise) -> None:
+        from likewise.embedding import register_embedder
+        from likewise.embedding.registry import _factories
+
+        def broken(_variant: str) -> Embedder:
+            raise ValueError("say which")
+
+        register_embedder("broken", broken)
+        try:
+            models = {m["name"]: m for m in run("models", "--json").json["models"]}
+            assert "say which" in models["broken"]["problem"]
+            assert "mini" in models
+            assert "say which" in run("models").out
+        finally:
+            del _factories["broken"]
+
+    def test_show(self, run: Likewise) -> None:
+        card = run("models", "show", "mini:conse", "--json").json
+        assert (card["name"], card["normalised"], card["max_tokens"]) == ("mini:conse", True, 128)
+        assert "loaded_seconds" not in card
+        loaded = run("models", "show", "hashing:32", "--load", "--json").json
+        assert loaded["dimension"] == 32
+        assert loaded["loaded_seconds"] >= 0
+        assert "Flickr8k" in run("models", "show", "mini").out
+        assert run("models", "show", "no-such-model").code == Exit.FAILURE
+
+    def test_bench(self, run: Likewise) -> None:
+        done = run("models", "bench", "mini", "--texts", "8", "--images", "2", "--rounds", "1", "--json").json
+        assert done["texts_per_second"] > 0
+        assert 0 < done["seconds_for_one_text"] < 10
+        assert done["images_per_second"] > 0
+        assert "texts per second" in run("models", "bench", "hashing", "--texts", "2", "--rounds", "1").out
 
 
 class TestDoctor:

@@ -26,6 +26,8 @@ class ModelCard:
     """What is known of an embedding model before it is loaded.
 
     ``max_tokens`` counts the model's own tokens, special ones included; a longer text is cut there by ``embed_texts``.
+    ``query_prompt`` and ``passage_prompt`` are what the model was trained to see before a text that searches and before one that is
+    found (``"query: "``, ``"passage: "``); most models want neither.
     ``notice`` is what a user must be told before relying on the model (training data, licence of parts).
     """
 
@@ -38,6 +40,8 @@ class ModelCard:
     licence: str = ""
     description: str = ""
     notice: str = ""
+    query_prompt: str = ""
+    passage_prompt: str = ""
 
 
 class Embedder(ABC):
@@ -59,6 +63,14 @@ class Embedder(ABC):
         Raises ``InvalidArgument`` for what is not text, ``UnsupportedFeature`` if the model has no text side.
         """
 
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts that search, the card's query prompt before each: float32 of shape (len(texts), dimension)."""
+        return self.embed_texts(_prompted(self.card.query_prompt, texts))
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts that are to be found, the card's passage prompt before each: float32 of shape (len(texts), dimension)."""
+        return self.embed_texts(_prompted(self.card.passage_prompt, texts))
+
     def embed_images(self, images: Sequence[ImageInput]) -> NDArray[np.float32]:
         """Embed pictures: float32 of shape (len(images), dimension), rows in the order given.
 
@@ -74,3 +86,10 @@ class Embedder(ABC):
 
     def close(self) -> None:
         """Free the weights. The embedder may be used again; it then loads anew."""
+
+
+def _prompted(prompt: str, texts: Sequence[str]) -> Sequence[str]:
+    """What is not text is left for ``embed_texts`` to name."""
+    if not prompt or isinstance(texts, str):
+        return texts
+    return [prompt + text if isinstance(text, str) else text for text in texts]

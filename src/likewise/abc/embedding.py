@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from likewise.abc.embedder import Embedder
+from likewise.abc.query_cache import cache_of
 from likewise.abc.running import run_blocking
 from likewise.errors import InvalidArgument, InvalidRecord
 from likewise.records import Record
@@ -26,9 +27,20 @@ class Embedding:
         self.embedder = embedder
         self._collection = collection
 
+    def query(self, text: str) -> NDArray[np.float32]:
+        """The vector of a text that searches, of shape (dimension,); remembered for the next time."""
+        embedder = self._need("texts")
+        cache = cache_of(embedder)
+        # What is not text is for the model to name.
+        vector = cache.get(text) if isinstance(text, str) else None
+        if vector is None:
+            vector = run_blocking(embedder.embed_queries, [text])[0]
+            cache.put(text, vector)
+        return vector
+
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of shape (texts, dimension)."""
-        return run_blocking(self._need("texts").embed_texts, texts)
+        """Vectors of texts that are to be found, of shape (texts, dimension)."""
+        return run_blocking(self._need("texts").embed_passages, texts)
 
     def images(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Vectors of shape (images, dimension)."""

@@ -342,7 +342,7 @@ class AsyncCollection(ABC):
             if vector is None:
                 raise InvalidArgument(f"collection {self.name!r} has named vectors only: use search_by_vector(using=…)")
         elif text is not None:
-            vector = (await self._embedding.texts([text]))[0]
+            vector = await self._embedding.query(text)
         else:
             assert image is not None
             vector = (await self._embedding.images([image]))[0]

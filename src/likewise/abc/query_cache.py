@@ -1,0 +1,61 @@
+"""Remembers the vectors of the latest queries, for people search for the same again: a model takes milliseconds, this microseconds."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from likewise.abc.embedder import Embedder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["QueryCache", "cache_of"]
+
+#: How many queries are remembered for a model, and how long one may be.
+MOST_QUERIES = 1_000
+LONGEST = 1_000
+
+
+class QueryCache:
+    """The vectors of the queries that were asked last, of one model; safe to use from several threads."""
+
+    def __init__(self, most: int = MOST_QUERIES) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+
+    def get(self, text: str) -> NDArray[np.float32] | None:
+        """The query's vector of shape (dimension,), None if it is not remembered."""
+        with self._lock:
+            vector = self._known.get(text)
+            if vector is not None:
+                self._known.move_to_end(text)
+            return vector
+
+    def put(self, text: str, vector: NDArray[np.float32]) -> None:
+        """Remember the query's vector, which is then read-only; the query that was asked longest ago makes room. Long texts are not kept."""
+        if len(text) > LONGEST:
+            return
+        vector.flags.writeable = False
+        with self._lock:
+            self._known[text] = vector
+            self._known.move_to_end(text)
+            if len(self._known) > self._most:
+                self._known.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+_lock = threading.Lock()
+_caches: WeakKeyDictionary[Embedder, QueryCache] = WeakKeyDictionary()
+
+
+def cache_of(embedder: Embedder) -> QueryCache:
+    """The cache of this embedder, one for all collections that use it; it goes when the embedder does."""
+    with _lock:
+        return _caches.setdefault(embedder, QueryCache())
