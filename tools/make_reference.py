@@ -495,7 +495,12 @@ def models_page() -> Iterator[str]:
         if card.description:
             yield card.description
         facts = [("dimension", str(card.dimension)), ("modalities", ", ".join(card.modalities))]
-        facts.append(("longest text", f"{card.max_tokens} tokens; what is longer is cut" if card.max_tokens else "any"))
+        facts.append(
+            (
+                "longest text",
+                f"{card.max_tokens} tokens; what is longer is {card.overlong}" if card.max_tokens else "any",
+            )
+        )
         if card.licence:
             facts.append(("licence", card.licence))
         yield table(("", ""), facts)

@@ -14,7 +14,9 @@
     ├── SchemaMismatch                   the stored collection is not what the specification says
     ├── UnsupportedFeature               this backend, by its capabilities, cannot do that
     ├── OptionalDependencyError (ImportError)   an extra is not installed; the text names it
-    ├── ModelNotAvailable                an embedding model that could not be loaded
+    ├── ModelNotAvailable                an embedding model that could not be loaded, or whose server refuses
+    │   ├── ModelUnreachable             its server does not answer, or wants us to wait too long: retry
+    │   └── BudgetExceeded               the tokens that an embedder may spend are used up
     └── BackendError                     the database failed or refused; ``sqlstate`` says why
         ├── BackendUnavailable           no connection, or it was lost: retry
         ├── BackendConflict              a deadlock or serialisation failure: retry
@@ -33,6 +35,7 @@ __all__ = [
     "BackendError",
     "BackendTimeout",
     "BackendUnavailable",
+    "BudgetExceeded",
     "CollectionNotFound",
     "DimensionMismatch",
     "InvalidArgument",
@@ -40,6 +43,7 @@ __all__ = [
     "InvalidRecord",
     "LikewiseError",
     "ModelNotAvailable",
+    "ModelUnreachable",
     "NotFound",
     "OptionalDependencyError",
     "RecordExists",
@@ -167,11 +171,38 @@ class OptionalDependencyError(LikewiseError, ImportError):
 
 
 class ModelNotAvailable(LikewiseError):
-    """An embedding model could not be loaded."""
+    """An embedding model could not be loaded, or the server that has it refuses, or gives something else."""
 
     def __init__(self, message: str, *, model: str) -> None:
         super().__init__(message)
         self.model = model
+
+
+class ModelUnreachable(ModelNotAvailable):
+    """The server of an embedding model does not answer, or wants us to wait longer than we may. Retry it later.
+
+    ``attempts`` says how often it was asked, ``retry_after`` how many seconds it wants us to wait, where it said so.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, model: str, attempts: int, retry_after: float | None = None) -> None:
+        super().__init__(message, model=model)
+        self.attempts = attempts
+        self.retry_after = retry_after
+
+
+class BudgetExceeded(ModelNotAvailable):
+    """The tokens that an embedder may spend are used up, or would be by this call.
+
+    ``budget``, ``spent`` and ``needed`` are tokens; ``needed`` is what the next request might take.
+    """
+
+    def __init__(self, message: str, *, model: str, budget: int, spent: int, needed: int) -> None:
+        super().__init__(message, model=model)
+        self.budget = budget
+        self.spent = spent
+        self.needed = needed
 
 
 class BackendError(LikewiseError):

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,8 +30,10 @@ from PIL import Image
 from psycopg import sql
 
 import likewise
+from embedding.openai_server import embeddings, serving
 from likewise import CollectionSpec, Record
 from likewise.backends.postgres.embedded.binaries import find_binaries
+from likewise.embedding import load_embedder, register_embedder, registry
 
 from .markdown import ROOT, Fence
 
@@ -85,6 +88,8 @@ class World:
     url: str
     folder: Path
     namespace: ModuleType
+    #: What is undone at the end.
+    ending: contextlib.ExitStack
 
     def run(self, fence: Fence) -> str:
         """Run a fence; what it prints."""
@@ -138,6 +143,7 @@ def world(url: str) -> Generator[World, None, None]:
         # Not pytest's own folder: an embedded server may run as another user, who has to pass through.
         tempfile.TemporaryDirectory(prefix="likewise-docs-", ignore_cleanup_errors=True) as name,
         pytest.MonkeyPatch.context() as patch,
+        contextlib.ExitStack() as ending,
     ):
         folder = Path(name)
         folder.chmod(0o711)
@@ -157,7 +163,7 @@ def world(url: str) -> Generator[World, None, None]:
         (folder / "home").mkdir()
         for variable, value in _environment(url, folder).items():
             patch.setenv(variable, value)
-        yield World(url, folder, namespace)
+        yield World(url, folder, namespace, ending)
 
 
 def _at(url: str, connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -209,4 +215,23 @@ def _command_line(place: World) -> None:
         pictures.upsert(Record("sunset", image=place.folder / "holiday.jpg"))
 
 
-GIVEN: Mapping[str, Callable[[World], None]] = {"docs/howto/command-line.md": _command_line}
+def _models(place: World) -> None:
+    """A server on this machine in place of OpenAI's, and a key for it."""
+    server = place.ending.enter_context(serving())
+    server.answer = lambda seen: embeddings(4, tokens=sum(len(text.split()) for text in seen.texts))(seen)
+    patch = place.ending.enter_context(pytest.MonkeyPatch.context())
+    for variable, value in (("API_KEY", "sk-none"), ("BASE_URL", server.url)):
+        patch.delenv(f"LIKEWISE_OPENAI_{variable}", raising=False)
+        patch.setenv(f"OPENAI_{variable}", value)
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    # So that the address is not remembered, neither one from before nor this one.
+    forget = partial(register_embedder, "openai", registry._factories["openai"])
+    forget()
+    place.ending.callback(forget)
+    place.ending.callback(lambda: load_embedder("openai:text-embedding-3-small@256").close())
+
+
+GIVEN: Mapping[str, Callable[[World], None]] = {
+    "docs/howto/command-line.md": _command_line,
+    "docs/howto/models.md": _models,
+}

@@ -1,7 +1,11 @@
-"""Embedders by name: those of this package, those of other packages (entry points), and those that an application registers."""
+"""Embedders by name: those of this package, those of other packages (entry points), and those that an application registers.
+
+A name has no place for a key or an address, so this is where the environment is read for ``openai:…``; the classes take arguments.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -11,6 +15,7 @@ from typing import TypeAlias
 from likewise.abc.embedder import Embedder
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.mini import MiniEmbedder
+from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
 from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable
 
 __all__ = ["DEFAULT_MODEL", "EmbedderFactory", "available_models", "load_embedder", "register_embedder"]
@@ -22,8 +27,29 @@ ENTRY_POINTS = "likewise.embedders"
 #: Makes an embedder from what follows the colon in its name: ``"conse"`` in ``mini:conse``, "" in ``mini``. ValueError if it cannot.
 EmbedderFactory: TypeAlias = Callable[[str], Embedder]
 
+
+def _openai(variant: str) -> Embedder:
+    """At the address in ``LIKEWISE_OPENAI_BASE_URL`` or else ``OPENAI_BASE_URL``; the keys have the same names, and are read at each request.
+
+    A key of all programs is not sent to an address that is Likewise's alone.
+    """
+    own = os.environ.get("LIKEWISE_OPENAI_BASE_URL")
+    names = ("LIKEWISE_OPENAI_API_KEY",) if own else ("LIKEWISE_OPENAI_API_KEY", "OPENAI_API_KEY")
+
+    def key() -> str | None:
+        return next((value for name in names if (value := os.environ.get(name))), None)
+
+    return OpenAIEmbedder.from_variant(
+        variant, base_url=own or os.environ.get("OPENAI_BASE_URL") or BASE_URL, api_key=key
+    )
+
+
 _lock = threading.Lock()
-_factories: dict[str, EmbedderFactory] = {"mini": MiniEmbedder.from_variant, "hashing": HashingEmbedder.from_variant}
+_factories: dict[str, EmbedderFactory] = {
+    "mini": MiniEmbedder.from_variant,
+    "hashing": HashingEmbedder.from_variant,
+    "openai": _openai,
+}
 _loaded: dict[str, Embedder] = {}
 
 

@@ -1,0 +1,1 @@
+"""Models that are asked for over HTTP, against a server of the tests' own."""
