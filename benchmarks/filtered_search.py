@@ -4,7 +4,7 @@
 
 Independent filters have nothing to do with the vectors; correlated ones are sections of the collection (the rows nearest to one of a few of
 them), and most queries lie outside the section they look in. ``exact`` compares every matching row; ``index`` is an iterative scan of the HNSW
-index with ef_search 100, which is what careful users of pgvector write. Each way answers all queries twice, one way after the other.
+index with the same ef_search, which is what careful users of pgvector write. Each way answers all queries twice, one way after the other.
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ def forced(
         if exact:
             statement = _searches.compare(table, "", query, top_k=TOP_K, where=where, include=INCLUDE, most=0)
         else:
-            statement = _searches.search(
-                table, "", query, top_k=TOP_K, where=where, include=INCLUDE, index=index, dial=100
-            )
+            statement = _searches.search(table, "", query, top_k=TOP_K, where=where, include=INCLUDE, index=index)
         return [row["id"] for row in rows(connection, statement)]
 
     return search

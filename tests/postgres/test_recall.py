@@ -155,6 +155,7 @@ def test_what_cannot_be_is_refused(opened: VectorStore) -> None:
 def test_the_usual_ef_search_grows_with_the_rows() -> None:
     rows = (0, 1_000, 50_000, 100_000, 200_000, 1_000_000, 10_000_000, 10**12)
     assert [usual_ef_search(n) for n in rows] == [64, 64, 64, 80, 100, 160, 250, 400]
+    assert [usual_ef_search(n, filtered=True) for n in rows] == [100, 100, 100, 128, 160, 250, 400, 400]
 
 
 def test_a_filter_takes_a_little_more_and_many_results_as_many(opened: VectorStore) -> None:

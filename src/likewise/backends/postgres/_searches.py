@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Leg", "compare", "default_dial", "estimate", "fused", "fusion_depth", "search", "search_many", "visit"]
 
-#: The least ef_search of a search along the index through a filter, where candidates are lost on the way.
-FILTERED_EF_SEARCH = 100
 MAX_EF_SEARCH = 1_000
 #: How deep each leg of a fused search looks, and the constant of reciprocal rank fusion.
 RRF_CONSTANT = 60
@@ -52,7 +50,7 @@ def search_settings(
     """pgvector's settings for one search by this index; ``dial`` is ``ef_search``, or IVFFlat's ``probes``."""
     settings: dict[str, str] = {}
     if index.method == "hnsw":
-        usual = max(usual_ef_search(table.rows), FILTERED_EF_SEARCH if filtered else 0)
+        usual = usual_ef_search(table.rows, filtered=filtered)
         wanted = dial or max(usual, _hundreds(top_k) if top_k > LEAST_EF_SEARCH else 0)
         if index.quantization == "binary":
             wanted = max(wanted, _hundreds(_candidates(index, top_k)))
