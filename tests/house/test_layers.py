@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("backends", "embedding"),
     ("abc",),
     ("filters", "records", "schema"),
-    ("metrics",),
+    ("calibration", "metrics"),
     ("_deadline",),
     ("errors",),
     ("_json",),
