@@ -69,7 +69,7 @@ def test_indexes_of_an_empty_table_are_there_afterwards(
     assert contents(things) == given
 
 
-@pytest.mark.parametrize(("known", "new", "rebuilt"), [(600, 1_500, True), (3_000, 600, False)])
+@pytest.mark.parametrize(("known", "new", "rebuilt"), [(600, 1_500, True), (3_000, 600, True), (3_600, 600, False)])
 def test_an_index_over_rows_is_built_anew_only_if_that_pays(
     store: VectorStore, things: Collection, ways: list[str], known: int, new: int, rebuilt: bool
 ) -> None:
