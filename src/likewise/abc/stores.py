@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from likewise.abc.blocks import Block, block_of_columns, block_of_records
 from likewise.abc.capabilities import Capabilities, ServerInfo
@@ -20,6 +20,7 @@ from likewise.abc.embedder import Embedder, ImageInput, Modality
 from likewise.abc.embedding import Embedding
 from likewise.abc.frames import Frame
 from likewise.abc.loading import Part, PartsLoad
+from likewise.abc.recent import RecentQueries
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks, prepare
 from likewise.errors import InvalidArgument, RecordNotFound
@@ -112,6 +113,7 @@ class Collection(ABC):
     def __init__(self, spec: CollectionSpec, *, embedder: Embedder | None) -> None:
         self._spec = spec
         self._embedding = Embedding(embedder, collection=spec.name)
+        self._recent = RecentQueries()
 
     @property
     def name(self) -> str:
@@ -399,11 +401,19 @@ class Collection(ABC):
 
     @abstractmethod
     def recall(
-        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+        self,
+        *,
+        k: int = 10,
+        sample: int = 100,
+        using: str | None = None,
+        ef_search: int | None = None,
+        queries: ColumnOfVectors | Literal["recent"] | None = None,
     ) -> float:
         """Measured recall@k: the part of the exact ``k`` nearest that the index finds too, averaged over ``sample`` stored vectors.
 
-        A little kind, since each of them finds itself, and without a filter. 1.0 without an index. An empty collection raises ``InvalidArgument``.
+        That is a little kind, since each of them finds itself. ``queries`` are vectors to search for in their place, or ``"recent"``: those that
+        ``search`` and ``search_by_vector`` of this object were asked for last, up to 200. No filter is applied. 1.0 without an index.
+        ``InvalidArgument`` for an empty collection, and where there are no queries.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from likewise.abc.blocks import Block, block_of_columns, block_of_records
 from likewise.abc.capabilities import Capabilities, ServerInfo
@@ -19,6 +19,7 @@ from likewise.abc.embedder import Embedder, ImageInput, Modality
 from likewise.abc.embedding_async import AsyncEmbedding
 from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
+from likewise.abc.recent import RecentQueries
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks, prepare
 from likewise.errors import InvalidArgument, RecordNotFound
@@ -111,6 +112,7 @@ class AsyncCollection(ABC):
     def __init__(self, spec: CollectionSpec, *, embedder: Embedder | None) -> None:
         self._spec = spec
         self._embedding = AsyncEmbedding(embedder, collection=spec.name)
+        self._recent = RecentQueries()
 
     @property
     def name(self) -> str:
@@ -398,11 +400,19 @@ class AsyncCollection(ABC):
 
     @abstractmethod
     async def recall(
-        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+        self,
+        *,
+        k: int = 10,
+        sample: int = 100,
+        using: str | None = None,
+        ef_search: int | None = None,
+        queries: ColumnOfVectors | Literal["recent"] | None = None,
     ) -> float:
         """Measured recall@k: the part of the exact ``k`` nearest that the index finds too, averaged over ``sample`` stored vectors.
 
-        A little kind, since each of them finds itself, and without a filter. 1.0 without an index. An empty collection raises ``InvalidArgument``.
+        That is a little kind, since each of them finds itself. ``queries`` are vectors to search for in their place, or ``"recent"``: those that
+        ``search`` and ``search_by_vector`` of this object were asked for last, up to 200. No filter is applied. 1.0 without an index.
+        ``InvalidArgument`` for an empty collection, and where there are no queries.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from likewise import (
     Collection,
     CollectionSpec,
     Column,
+    DimensionMismatch,
     IndexProgress,
     InvalidArgument,
     InvalidRecord,
@@ -323,6 +324,21 @@ class SearchClauses:
             empty.recall()
         with pytest.raises(InvalidArgument):
             collection.recall(k=0)
+
+    def test_recall_is_measured_on_queries(self, store: VectorStore) -> None:
+        """C62: recall is measured on queries that are given, or on those that were asked last."""
+        collection = circle(store)
+        with pytest.raises(InvalidArgument, match="no recent queries"):
+            collection.recall(queries="recent")
+        if store.capabilities.vector_indexes:
+            collection.ensure_indexes()
+        collection.search_by_vector([0.6, 0.8], top_k=3)
+        assert collection.recall(k=3, queries="recent") == 1.0
+        assert collection.recall(k=3, queries=[[0.8, 0.6], [1, 0]]) == 1.0
+        wrong: list[Any] = ["latest", [], [[1, 0, 0]], [["a", "b"]]]
+        for queries in wrong:
+            with pytest.raises((InvalidArgument, DimensionMismatch)):
+                collection.recall(queries=queries)
 
     def test_recall_is_asked_for(self, store: VectorStore) -> None:
         """C60: recall is above 0 and up to 1, and says the same as ef_search in other words; all of it means every record."""

@@ -15,6 +15,7 @@ from likewise import (
     AsyncVectorStore,
     CollectionSpec,
     Column,
+    DimensionMismatch,
     IndexProgress,
     InvalidArgument,
     InvalidRecord,
@@ -322,6 +323,21 @@ class AsyncSearchClauses:
             await empty.recall()
         with pytest.raises(InvalidArgument):
             await collection.recall(k=0)
+
+    async def test_recall_is_measured_on_queries(self, store: AsyncVectorStore) -> None:
+        """C62: recall is measured on queries that are given, or on those that were asked last."""
+        collection = await circle(store)
+        with pytest.raises(InvalidArgument, match="no recent queries"):
+            await collection.recall(queries="recent")
+        if store.capabilities.vector_indexes:
+            await collection.ensure_indexes()
+        await collection.search_by_vector([0.6, 0.8], top_k=3)
+        assert await collection.recall(k=3, queries="recent") == 1.0
+        assert await collection.recall(k=3, queries=[[0.8, 0.6], [1, 0]]) == 1.0
+        wrong: list[Any] = ["latest", [], [[1, 0, 0]], [["a", "b"]]]
+        for queries in wrong:
+            with pytest.raises((InvalidArgument, DimensionMismatch)):
+                await collection.recall(queries=queries)
 
     async def test_recall_is_asked_for(self, store: AsyncVectorStore) -> None:
         """C60: recall is above 0 and up to 1, and says the same as ef_search in other words; all of it means every record."""

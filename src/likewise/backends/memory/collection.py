@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import rows_of_block
@@ -168,6 +168,8 @@ class MemoryCollection(Collection):
             ef_search=ef_search,
             recall=recall,
         )
+        name, _, query = check_query(vector, self._spec, using)
+        self._recent.add(name, query)
         return found[0]
 
     def search_many(
@@ -265,7 +267,13 @@ class MemoryCollection(Collection):
         return [VectorHealth(name, rows) for name in self._spec.vector_fields]
 
     def recall(
-        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+        self,
+        *,
+        k: int = 10,
+        sample: int = 100,
+        using: str | None = None,
+        ef_search: int | None = None,
+        queries: ColumnOfVectors | Literal["recent"] | None = None,
     ) -> float:
         check_top_k(k)
         check_limit(sample)
@@ -273,4 +281,6 @@ class MemoryCollection(Collection):
         name, _ = self._spec.vector_field(using)
         if not any(name in row.vectors for row in self._matching(None)):
             raise InvalidArgument(f"collection {self.name!r} is empty, so there is no recall to measure")
+        if queries is not None:
+            self._recent.chosen(queries, self._spec, using)
         return 1.0

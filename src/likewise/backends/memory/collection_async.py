@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import rows_of_block
@@ -167,6 +167,8 @@ class AsyncMemoryCollection(AsyncCollection):
             ef_search=ef_search,
             recall=recall,
         )
+        name, _, query = check_query(vector, self._spec, using)
+        self._recent.add(name, query)
         return found[0]
 
     async def search_many(
@@ -264,7 +266,13 @@ class AsyncMemoryCollection(AsyncCollection):
         return [VectorHealth(name, rows) for name in self._spec.vector_fields]
 
     async def recall(
-        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+        self,
+        *,
+        k: int = 10,
+        sample: int = 100,
+        using: str | None = None,
+        ef_search: int | None = None,
+        queries: ColumnOfVectors | Literal["recent"] | None = None,
     ) -> float:
         check_top_k(k)
         check_limit(sample)
@@ -272,4 +280,6 @@ class AsyncMemoryCollection(AsyncCollection):
         name, _ = self._spec.vector_field(using)
         if not any(name in row.vectors for row in self._matching(None)):
             raise InvalidArgument(f"collection {self.name!r} is empty, so there is no recall to measure")
+        if queries is not None:
+            self._recent.chosen(queries, self._spec, using)
         return 1.0

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from likewise.abc.columns import Columns
 from likewise.abc.embedder import Embedder
@@ -99,6 +99,7 @@ class PostgresCollection(Collection):
         inside = type(self)(Database(borrow(connection)), self._known, load=self._load, embedder=self.embedder)
         inside._filters = self._filters
         inside._tuning = self._tuning
+        inside._recent = self._recent
         return inside
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
@@ -206,6 +207,7 @@ class PostgresCollection(Collection):
         condition = check_filter(where, self.columns)
         name, field, query = check_query(vector, self._spec, using)
         furthest = distance_limit(Metric(field.metric), max_distance, min_score)
+        self._recent.add(name, query)
         table = self._table()
         index = None if exact else table.vector_index(name)
         tuned: int | None = None
@@ -447,19 +449,28 @@ class PostgresCollection(Collection):
         return self._known.index_infos()
 
     def recall(
-        self, *, k: int = 10, sample: int = 100, using: str | None = None, ef_search: int | None = None
+        self,
+        *,
+        k: int = 10,
+        sample: int = 100,
+        using: str | None = None,
+        ef_search: int | None = None,
+        queries: ColumnOfVectors | Literal["recent"] | None = None,
     ) -> float:
         k, sample = check_top_k(k), check_limit(sample)
         name, _ = self._spec.vector_field(using)
         table = self._table()
-        drawn = self._fetch(statements.sample_vectors(table, name, sample))
+        drawn = self._fetch(statements.sample_vectors(table, name, sample if queries is None else 1))
         if not drawn:
             raise InvalidArgument(f"collection {self.name!r} is empty, so there is no recall to measure")
+        if queries is None:
+            asked = [unpack_vector(row["vector"], table.element(name)) for row in drawn]
+        else:
+            asked = self._recent.chosen(queries, self._spec, using)
         if table.vector_index(name) is None:
             return 1.0
-        queries = [unpack_vector(row["vector"], table.element(name)) for row in drawn]
-        truth = self.search_many(queries, top_k=k, using=using, include=(), exact=True)
-        found = self.search_many(queries, top_k=k, using=using, include=(), ef_search=ef_search)
+        truth = self.search_many(asked, top_k=k, using=using, include=(), exact=True)
+        found = self.search_many(asked, top_k=k, using=using, include=(), ef_search=ef_search)
         hits = total = 0
         for exactly, approximately in zip(truth, found, strict=True):
             # A record as near as the k-th is as good an answer: ties and duplicates are no misses.
