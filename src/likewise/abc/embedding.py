@@ -34,7 +34,9 @@ class Embedding:
         # What is not text is for the model to name.
         vector = cache.get(text) if isinstance(text, str) else None
         if vector is None:
-            vector = run_blocking(embedder.embed_queries, [text])[0]
+            # A copy: a model may use its array again.
+            vector = run_blocking(embedder.embed_queries, [text])[0].copy()
+            vector.flags.writeable = False
             cache.put(text, vector)
         return vector
 

@@ -33,7 +33,9 @@ class AsyncEmbedding:
         # What is not text is for the model to name.
         vector = cache.get(text) if isinstance(text, str) else None
         if vector is None:
-            vector = (await run_blocking(embedder.embed_queries, [text]))[0]
+            # A copy: a model may use its array again.
+            vector = (await run_blocking(embedder.embed_queries, [text]))[0].copy()
+            vector.flags.writeable = False
             cache.put(text, vector)
         return vector
 

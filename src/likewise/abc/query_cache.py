@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from likewise.abc.embedder import Embedder
 
@@ -37,10 +37,9 @@ class QueryCache:
             return vector
 
     def put(self, text: str, vector: NDArray[np.float32]) -> None:
-        """Remember the query's vector, which is then read-only; the query that was asked longest ago makes room. Long texts are not kept."""
+        """Remember the query's vector, which nobody may change; the query that was asked longest ago makes room. Long texts are not kept."""
         if len(text) > LONGEST:
             return
-        vector.flags.writeable = False
         with self._lock:
             self._known[text] = vector
             self._known.move_to_end(text)
@@ -52,10 +51,15 @@ class QueryCache:
 
 
 _lock = threading.Lock()
-_caches: WeakKeyDictionary[Embedder, QueryCache] = WeakKeyDictionary()
+#: By the embedder's identity, for an embedder need not be hashable.
+_caches: dict[int, QueryCache] = {}
 
 
 def cache_of(embedder: Embedder) -> QueryCache:
     """The cache of this embedder, one for all collections that use it; it goes when the embedder does."""
+    key = id(embedder)
     with _lock:
-        return _caches.setdefault(embedder, QueryCache())
+        if key not in _caches:
+            _caches[key] = QueryCache()
+            weakref.finalize(embedder, _caches.pop, key, None).atexit = False
+        return _caches[key]

@@ -1,7 +1,7 @@
 -- What decides how an index is built: memory, whether the table is partitioned, and whether others use the database (and so may write).
 select
     (select setting::bigint * 1024 from pg_catalog.pg_settings where name = 'maintenance_work_mem') as allowed,
-    (select setting::bigint * 8192 from pg_catalog.pg_settings where name = 'shared_buffers') as shared_buffers,
+    (select setting::bigint * current_setting('block_size')::bigint from pg_catalog.pg_settings where name = 'shared_buffers') as shared_buffers,
     (select c.relkind = 'p' from pg_catalog.pg_class as c where c.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(name)s::text)))
         as partitioned,
     exists (
