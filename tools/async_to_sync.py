@@ -52,6 +52,8 @@ class Twin:
 #: Every generated module. To add one, add its line here and run this tool.
 TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/abc/stores_async.py", "src/likewise/abc/stores.py"),
+    Twin("src/likewise/abc/vector_stores_async.py", "src/likewise/abc/vector_stores.py"),
+    Twin("src/likewise/abc/calibrating_async.py", "src/likewise/abc/calibrating.py"),
     Twin("src/likewise/abc/embedding_async.py", "src/likewise/abc/embedding.py"),
     Twin("src/likewise/abc/loading_async.py", "src/likewise/abc/loading.py"),
     Twin("src/likewise/typed_async.py", "src/likewise/typed.py"),
@@ -72,6 +74,7 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/testing/clauses_loading_async.py", "src/likewise/testing/clauses_loading.py"),
     Twin("src/likewise/testing/clauses_filters_async.py", "src/likewise/testing/clauses_filters.py"),
     Twin("src/likewise/testing/clauses_search_async.py", "src/likewise/testing/clauses_search.py"),
+    Twin("src/likewise/testing/clauses_similarity_async.py", "src/likewise/testing/clauses_similarity.py"),
     Twin(
         "src/likewise/_connect_async.py",
         "src/likewise/_connect.py",

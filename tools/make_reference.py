@@ -71,9 +71,16 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "TypedPage",
     ),
     "Embedding models": ("Embedder", "ModelCard"),
+    "Similarity": ("Calibration", "Curve"),
 }
 #: Modules with public names of their own.
-MODULES = ("likewise.embedding", "likewise.ingest", "likewise.backends.postgres.embedded", "likewise.testing.database")
+MODULES = (
+    "likewise.embedding",
+    "likewise.calibration",
+    "likewise.ingest",
+    "likewise.backends.postgres.embedded",
+    "likewise.testing.database",
+)
 #: The asynchronous twins and what they are twins of.
 ASYNC = {
     "AsyncVectorStore": "VectorStore",

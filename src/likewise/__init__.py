@@ -24,6 +24,7 @@ from likewise.abc import (
     ServerInfo,
     VectorStore,
 )
+from likewise.calibration import Calibration, Curve
 from likewise.codecs import Codec, DataclassCodec, PydanticCodec
 from likewise.errors import (
     BackendConflict,
@@ -111,6 +112,7 @@ __all__ = [
     "Between",
     "Btree",
     "BudgetExceeded",
+    "Calibration",
     "Capabilities",
     "Codec",
     "Collection",
@@ -120,6 +122,7 @@ __all__ = [
     "Contains",
     "ContainsAll",
     "ContainsAny",
+    "Curve",
     "DataclassCodec",
     "DimensionMismatch",
     "Embedder",

@@ -159,17 +159,30 @@ class Calibration:
 
     def to_json(self) -> str:
         """This calibration as one JSON object, numbers in full; ``from_json`` reads it."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same object as a dictionary; ``from_dict`` reads it."""
         curves = {pair: self.curve(pair) for pair in self.pairs}
         fields = ("midpoint", "width", "matched", "unmatched")
         pairs = {pair: {name: getattr(curve, name) for name in fields} for pair, curve in curves.items()}
-        whole = {"version": _VERSION, "prior": self.prior, "source": self.source, "fitted": self.fitted, "pairs": pairs}
-        return json.dumps(whole, ensure_ascii=False)
+        return {"version": _VERSION, "prior": self.prior, "source": self.source, "fitted": self.fitted, "pairs": pairs}
 
     @classmethod
     def from_json(cls, text: str) -> Calibration:
         """The calibration that ``to_json`` wrote. Raises ``InvalidArgument`` for anything else."""
         try:
-            given: Any = json.loads(text)
+            return cls.from_dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            if isinstance(error, InvalidArgument):
+                raise
+            raise InvalidArgument(f"this is no calibration as to_json writes it: {error!r}") from error
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """The calibration that ``to_dict`` gave. Raises ``InvalidArgument`` for anything else."""
+        try:
+            given = dict(data)
             version, pairs = given.pop("version"), given.pop("pairs")
             unknown = sorted(set(pairs) - set(PAIRS))
             if version != _VERSION or unknown:

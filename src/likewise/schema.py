@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
 from likewise._json import text_problem
+from likewise.calibration import Calibration
 from likewise.errors import InvalidArgument
 from likewise.metrics import Metric
 
@@ -93,6 +94,9 @@ class CollectionSpec:
     record, as long as it has one vector. ``multimodal`` collections store each record's ``modality`` and ``content_id``; by default they
     are those whose embedder knows both text and images.
 
+    ``calibration`` makes similarities of the scores of the collection's own vector (``docs/explanation/similarity.md``). ``"model"`` takes that of the
+    embedder's card when the collection is created, and what is stored after that; None keeps to scores.
+
     ``mode`` says what ``ensure_collection`` does with a table that differs: ``strict`` raises ``SchemaMismatch``, ``auto_migrate``
     adds the optional columns that are missing. A different dimension or metric is an error in both.
     """
@@ -105,6 +109,7 @@ class CollectionSpec:
     embedder: str | None = field(default=None, kw_only=True)
     storage: Storage = field(default="auto", kw_only=True)
     multimodal: bool | None = field(default=None, kw_only=True)
+    calibration: Calibration | Literal["model"] | None = field(default="model", kw_only=True)
     _fields: Mapping[str, VectorField] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +127,9 @@ class CollectionSpec:
         object.__setattr__(self, "vectors", MappingProxyType(dict(self.vectors)))
         if self.embedder is not None and (not isinstance(self.embedder, str) or not self.embedder):
             raise InvalidArgument(f"embedder is {self.embedder!r:.80}; it must be a model's name")
+        calibration: object = self.calibration
+        if calibration is not None and calibration != "model" and not isinstance(calibration, Calibration):
+            raise InvalidArgument(f"calibration is {calibration!r:.80}; it must be a Calibration, 'model' or None")
         own = {} if self.dimension is None else {"": VectorField(self.dimension, self.metric, self.storage)}
         object.__setattr__(self, "_fields", MappingProxyType({**own, **self.vectors}))
         if self.dimension is None and not self.vectors and self.embedder is None:
@@ -168,6 +176,7 @@ class CollectionSpec:
             "storage": self.storage,
             "embedder": self.embedder,
             "multimodal": bool(self.multimodal),
+            "calibration": self.calibration.to_dict() if isinstance(self.calibration, Calibration) else None,
             "vectors": {
                 name: {"dimension": v.dimension, "metric": str(v.metric), "storage": v.storage}
                 for name, v in self.vectors.items()
@@ -184,6 +193,7 @@ class CollectionSpec:
             storage=data["storage"],
             embedder=data["embedder"],
             multimodal=data["multimodal"],
+            calibration=None if (found := data.get("calibration")) is None else Calibration.from_dict(found),
             vectors={name: VectorField(**v) for name, v in data["vectors"].items()},
         )
 

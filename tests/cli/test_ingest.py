@@ -81,7 +81,7 @@ def test_a_folder(ingest: Ingest, files: Path, fresh_database_url: str, likewise
     assert len([i for i in stored if i.startswith("deep/long.md#")]) > 2
     with package.connect(fresh_database_url) as store:
         record = store.collection("mine").get("red.png")
-        assert {i.method for i in store.collection("mine").indexes()} == {"hnsw", "gin"}
+        assert {i.method for i in store.collection("mine").indexes()} == {"btree", "gin", "hnsw"}
     assert record.modality == "image"
     assert record.metadata["media_type"] == "image/png"
     assert record.metadata["path"] == str(files.resolve() / "red.png")

@@ -220,6 +220,7 @@ FROZEN = {
     1: "b2f4e3613581ce0b9f3158172ccdd35e1fbc06b5393d4494d26908fbdbeb8553",
     2: "1d921ebfe1f9e32f73282e644838d1bdb07bbd2108edba1973d35879e150a29d",
     3: "c380ede1d82c60ec562354ea744dd8eacbef998591b49694876cd8d2fe5d24dc",
+    4: "99522471ed203c23ad859059374e6a3954a9e2fec929cc3940192c22beb28fb2",
 }
 
 
@@ -273,6 +274,7 @@ def test_the_sql_function_searches_across_and_within_modalities(opened: VectorSt
     [
         ("('[1,2]'::vector)", "dimension"),
         ("('[1,2,3]'::vector, 'sound')", "text or image"),
+        ("('[1,2,3]'::vector, query_modality => 'sound')", "query_modality is 'sound'"),
         ("('[1,2,3]'::vector, null, 0.5, 0)", "max_results"),
         ("('[1,2,3]'::vector, null, 0.5, 10, 'absent'' ; drop table things; --')", "no collection"),
         ("(null)", "null"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from likewise.calibration import Calibration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Embedder", "ImageInput", "Modality", "ModelCard"]
 
 Modality: TypeAlias = Literal["text", "image"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 #: A picture: its file's bytes, a path to it, or a Pillow image.
 ImageInput: TypeAlias = "bytes | str | os.PathLike[str] | PIL.Image.Image"
@@ -29,6 +32,7 @@ class ModelCard:
     ``overlong`` says.
     ``query_prompt`` and ``passage_prompt`` are what the model was trained to see before a text that searches and before one that is
     found (``"query: "``, ``"passage: "``); most models want neither.
+    ``calibration`` makes similarities of the cosines of its vectors (``docs/explanation/similarity.md``), if it is known how.
     ``notice`` is what a user must be told before relying on the model (training data, licence of parts).
     """
 
@@ -44,6 +48,7 @@ class ModelCard:
     query_prompt: str = ""
     passage_prompt: str = ""
     overlong: Literal["cut", "refused"] = "cut"
+    calibration: Calibration | None = field(default=None, repr=False)
 
 
 class Embedder(ABC):

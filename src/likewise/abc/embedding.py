@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from likewise.abc.embedder import Embedder
+from likewise.abc.embedder import Embedder, Modality
 from likewise.abc.query_cache import cache_of
 from likewise.abc.running import run_blocking
 from likewise.errors import InvalidArgument, InvalidRecord
@@ -39,6 +39,12 @@ class Embedding:
             vector.flags.writeable = False
             cache.put(text, vector)
         return vector
+
+    def queries(self, modality: Modality, queries: Sequence[Any]) -> NDArray[np.float32]:
+        """Vectors of many texts or pictures that search, of shape (queries, dimension); none is remembered."""
+        if modality == "image":
+            return self.images(queries)
+        return run_blocking(self._need("texts").embed_queries, queries)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of texts that are to be found, of shape (texts, dimension)."""

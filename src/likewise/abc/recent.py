@@ -33,7 +33,9 @@ class RecentQueries:
         kept = self._kept.get(name)
         if kept is None:
             kept = self._kept.setdefault(name, deque(maxlen=MOST))
-        kept.append(query)
+        # One search may be several of the backend's.
+        if not kept or not (kept[-1] == query).all():
+            kept.append(query)
 
     def chosen(
         self,

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from likewise.abc.embedder import Embedder
+from likewise.calibration import Calibration
 from likewise.errors import SchemaMismatch
 from likewise.schema import CollectionSpec
 
-__all__ = ["EmbedderResolver", "compare_specs", "resolve_spec"]
+__all__ = ["EmbedderResolver", "compare_specs", "resolve_spec", "settled_spec", "stored_calibration"]
 
 #: Finds an embedder by its name; raises ``ModelNotAvailable``.
 EmbedderResolver: TypeAlias = Callable[[str], Embedder]
@@ -23,6 +24,27 @@ def resolve_spec(spec: CollectionSpec, resolver: EmbedderResolver) -> tuple[Coll
     embedder = resolver(spec.embedder)
     card = embedder.card
     return spec.resolved(dimension=card.dimension, multimodal=len(card.modalities) > 1), embedder
+
+
+def settled_spec(spec: CollectionSpec, stored: CollectionSpec | None, embedder: Embedder | None) -> CollectionSpec:
+    """The specification as it is to be stored: a calibration that is left to the model is the stored one, or that of the model's card.
+
+    The card's is for cosines of unit vectors, and of things whose modality is known.
+    """
+    if spec.calibration != "model":
+        return spec
+    if stored is not None:
+        return replace(spec, calibration=stored.calibration)
+    card = None if embedder is None else embedder.card
+    if card is None or not (spec.multimodal or card.modalities == ("text",)):
+        return replace(spec, calibration=None)
+    fits = card.normalised or spec.vector_field(None)[1].metric == "cosine"
+    return replace(spec, calibration=card.calibration if fits else None)
+
+
+def stored_calibration(spec: CollectionSpec) -> Calibration | None:
+    """The calibration of a stored specification."""
+    return spec.calibration if isinstance(spec.calibration, Calibration) else None
 
 
 def compare_specs(wanted: CollectionSpec, stored: CollectionSpec) -> None:
@@ -45,6 +67,8 @@ def compare_specs(wanted: CollectionSpec, stored: CollectionSpec) -> None:
         differences.append(f"its embedder is {stored.embedder!r}, the specification says {wanted.embedder!r}")
     if bool(wanted.multimodal) != bool(stored.multimodal):
         differences.append(f"it is {'' if stored.multimodal else 'not '}multimodal, the specification says otherwise")
+    if wanted.calibration not in ("model", stored.calibration):
+        differences.append("its calibration is another; set_calibration() changes it, as does mode='auto_migrate'")
     if differences:
         raise SchemaMismatch(
             f"collection {wanted.name!r} differs from the specification: {'; '.join(differences)}. "

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from likewise.abc.blocks import Block, block_of_columns, block_of_records
-from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.calibrating_async import Match, fit_to_collection
 from likewise.abc.columns import Columns
-from likewise.abc.embedder import Embedder, ImageInput, Modality
+from likewise.abc.embedder import MODALITIES, Embedder, ImageInput, Modality
 from likewise.abc.embedding_async import AsyncEmbedding
 from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
 from likewise.abc.recent import RecentQueries
+from likewise.abc.similarities import Similarities, check_similarity
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks, prepare
+from likewise.abc.vector_stores_async import AsyncVectorStore
+from likewise.calibration import PRIOR, Calibration
 from likewise.errors import InvalidArgument, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
 from likewise.records import Include, LoadProgress, LoadReport, Page, Record, SearchResults, VectorInput
@@ -46,64 +48,6 @@ Progress: TypeAlias = "Callable[[LoadProgress], None]"
 IndexWatch: TypeAlias = "Callable[[IndexProgress], object]"
 #: Vectors of many rows: an array of shape (rows, dimension), or a sequence of vectors.
 ColumnOfVectors: TypeAlias = "NDArray[np.floating[Any]] | Sequence[VectorInput]"
-
-
-class AsyncVectorStore(ABC):
-    """A place that holds collections. Made by ``likewise.connect_async`` or ``likewise.attach_async``; an async context manager."""
-
-    @property
-    @abstractmethod
-    def capabilities(self) -> Capabilities:
-        """What this backend can do."""
-
-    @property
-    @abstractmethod
-    def url(self) -> str:
-        """Where the store is, without any secret; for PostgreSQL a connection string that psql accepts."""
-
-    @abstractmethod
-    async def info(self) -> ServerInfo:
-        """The database behind the store and its versions."""
-
-    @abstractmethod
-    async def ensure_collection(self, spec: CollectionSpec) -> AsyncCollection:
-        """The collection, created if it is not there.
-
-        If it is there it has to be what the specification says; ``SchemaMismatch`` lists every difference. With
-        ``mode="auto_migrate"`` the optional columns that are missing are added first; the dimension and the metric of a vector are
-        never changed. Any number of processes may ensure the same collection at once.
-        """
-
-    @abstractmethod
-    async def collection(self, name: str) -> AsyncCollection:
-        """The collection of this name; ``CollectionNotFound`` if there is none."""
-
-    @abstractmethod
-    async def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
-        """Delete the collection and all its records; ``CollectionNotFound`` if there is none, unless ``missing_ok``."""
-
-    @abstractmethod
-    async def collections(self) -> list[CollectionSpec]:
-        """The specifications of all collections, in the order of their names."""
-
-    @abstractmethod
-    def transaction(self) -> AbstractAsyncContextManager[Any]:
-        """A transaction, as the backend's own connection: committed at the end of the block, rolled back if it raises.
-
-        ``collection.using(connection)`` takes part in it. ``UnsupportedFeature`` where the backend has no transactions.
-        """
-
-    @abstractmethod
-    async def aclose(self) -> None:
-        """Let go of connections, and of an embedded server that nobody else uses. May be called twice."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 class AsyncCollection(ABC):
@@ -317,11 +261,14 @@ class AsyncCollection(ABC):
         *,
         image: ImageInput | None = None,
         like: str | None = None,
+        vector: VectorInput | None = None,
+        query_modality: Modality | None = None,
         target_modality: Modality | None = None,
         top_k: int = 10,
         where: Where = None,
         max_distance: float | None = None,
         min_score: float | None = None,
+        min_similarity: float | None = None,
         include: Include = ("metadata", "content"),
         exact: bool = False,
         ef_search: int | None = None,
@@ -329,36 +276,80 @@ class AsyncCollection(ABC):
     ) -> SearchResults:
         """The records nearest to a text, to a picture, or to the record whose id is ``like`` (which is left out of the result).
 
-        Give one of the three. Text and pictures need a collection with an embedder. ``target_modality`` keeps to texts or to
+        Give one of the three. Text and pictures need a collection with an embedder. A ``vector`` may be given in their place; then
+        ``query_modality`` says whether it is that of a text or a picture. ``target_modality`` keeps to texts or to
         pictures in a multimodal collection. Everything else as in ``search_by_vector``.
+
+        Where the collection has a calibration, ``similarity`` is what it makes of the scores, and texts and pictures are ranked
+        together by it; else it is the score held to 0..1. Only records with at least ``min_similarity`` (0..1) are returned.
         """
-        if sum(x is not None for x in (text, image, like)) != 1:
-            raise InvalidArgument("search needs one of: text, image=, like=")
+        if sum(x is not None for x in (text, image, like, vector)) != 1:
+            raise InvalidArgument("search needs one of: text, image=, like=, vector=")
+        if query_modality is not None:
+            self._check_modality(query_modality, "query_modality")
+            if vector is None:
+                raise InvalidArgument("query_modality says what vector= was made of; give it with vector= only")
+        least = check_similarity(min_similarity)
         condition = check_filter(where, self.columns)
         if target_modality is not None:
             condition = self._and(condition, self._modality_filter(target_modality))
-        vector: Any
+        query: Any = vector
         if like is not None:
             condition = self._and(condition, Not(Eq(Column("id"), like)))
-            vector = (await self.get(like, include=("vector",))).vector
-            if vector is None:
+            record = await self.get(like, include=("vector",))
+            query, query_modality = record.vector, record.modality or "text"
+            if query is None:
                 raise InvalidArgument(f"collection {self.name!r} has named vectors only: use search_by_vector(using=…)")
         elif text is not None:
-            vector = await self._embedding.query(text)
-        else:
-            assert image is not None
-            vector = (await self._embedding.images([image]))[0]
-        return await self.search_by_vector(
-            vector,
-            top_k=check_top_k(top_k),
-            where=condition,
-            max_distance=max_distance,
-            min_score=min_score,
-            include=include,
-            exact=exact,
-            ef_search=ef_search,
-            recall=recall,
-        )
+            query, query_modality = await self._embedding.query(text), "text"
+        elif image is not None:
+            query, query_modality = (await self._embedding.images([image]))[0], "image"
+        similarities = Similarities.of(self._spec, await self._calibration(), query_modality, least)
+        how: dict[str, Any] = {
+            "top_k": check_top_k(top_k),
+            "max_distance": max_distance,
+            "min_score": min_score,
+            "include": include,
+            "exact": exact,
+            "ef_search": ef_search,
+            "recall": recall,
+        }
+        if target_modality is None and self._spec.multimodal and similarities.comparable:
+            apart: dict[Modality, SearchResults] = {}
+            for kind in MODALITIES:
+                narrowed = self._and(condition, self._modality_filter(kind))
+                apart[kind] = await self.search_by_vector(query, where=narrowed, **how)
+            return similarities.together(apart, top_k)
+        return similarities.measured(await self.search_by_vector(query, where=condition, **how))
+
+    # --- similarity -------------------------------------------------------------------------------------------------------------
+
+    async def calibrate(
+        self, matches: Iterable[Match] = (), *, sample: int = 1_000, prior: float = PRIOR, save: bool = True
+    ) -> Calibration:
+        """Fit a calibration to the collection's own records, and store it unless ``save`` is false.
+
+        ``matches`` are queries and the ids of records that they should find: ``("red dress", "p17")``, or with a picture
+        (``pathlib.Path``, bytes or a Pillow image) for the text. For each pair of modalities it takes at least 10, and 200 are enough. Texts and pictures
+        with one ``content_id`` match too. Other pairs are fitted to random pairs of records alone, at most ``sample`` of each modality,
+        which is rougher. ``prior`` is the share of matches that a similarity is a probability for; see
+        ``docs/explanation/similarity.md``.
+
+        Raises ``RecordNotFound`` for an id in ``matches``, and ``InvalidArgument`` where there is too little to fit, or where what should match scores
+        no higher than what is drawn at random.
+        """
+        fitted = await fit_to_collection(self, matches, sample=check_limit(sample, "sample"), prior=prior)
+        if save:
+            await self.set_calibration(fitted)
+        return fitted
+
+    async def set_calibration(self, calibration: Calibration | None) -> None:
+        """Store another calibration with the collection, or none; searches elsewhere follow within a minute."""
+        if calibration is not None and not isinstance(calibration, Calibration):
+            raise InvalidArgument(f"calibration is {calibration!r:.80}; it must be a Calibration or None")
+        self._spec.vector_field(None)
+        await self._store_calibration(calibration)
+        self._spec = replace(self._spec, calibration=calibration)
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
@@ -460,14 +451,30 @@ class AsyncCollection(ABC):
         ``BackendConflict`` if the stored mark is no longer the one before the part.
         """
 
+    @abstractmethod
+    async def _calibration(self) -> Calibration | None:
+        """The calibration that is stored with the collection."""
+
+    @abstractmethod
+    async def _store_calibration(self, calibration: Calibration | None) -> None:
+        """Store another in its place."""
+
+    @abstractmethod
+    async def _sample(self, count: int, modality: Modality | None) -> list[Record]:
+        """Records drawn at random, with their own vectors; at most ``count``, of this modality if one is given."""
+
     def _modality_filter(self, modality: Modality) -> Filter:
         if not self._spec.multimodal:
             raise InvalidArgument(
                 f"collection {self.name!r} is not multimodal, so target_modality has nothing to choose from"
             )
-        if modality not in ("text", "image"):
-            raise InvalidArgument(f"target_modality is {modality!r:.80}; it must be 'text' or 'image'")
+        self._check_modality(modality, "target_modality")
         return Eq(Column("modality"), modality)
+
+    @staticmethod
+    def _check_modality(modality: object, what: str) -> None:
+        if modality not in MODALITIES:
+            raise InvalidArgument(f"{what} is {modality!r:.80}; it must be 'text' or 'image'")
 
     @staticmethod
     def _and(left: Filter | None, right: Filter) -> Filter:

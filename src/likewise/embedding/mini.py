@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from likewise.abc.embedder import Embedder, ImageInput, ModelCard
+from likewise.calibration import MINI
 from likewise.embedding.images import decode_images
 from likewise.embedding.texts import check_texts
 from likewise.errors import InvalidArgument, ModelNotAvailable
@@ -67,6 +68,7 @@ class MiniEmbedder(Embedder):
             licence="Apache-2.0",
             description="all-MiniLM-L6-v2 for text, EfficientNet-Lite0 with a head into its space for pictures",
             notice=_NOTICE,
+            calibration=MINI if head == "image_embeds" else None,
         )
 
     @classmethod

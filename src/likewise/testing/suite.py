@@ -20,9 +20,17 @@ from likewise.testing.clauses_filters import FilterClauses
 from likewise.testing.clauses_loading import LoadingClauses
 from likewise.testing.clauses_records import RecordClauses
 from likewise.testing.clauses_search import SearchClauses
+from likewise.testing.clauses_similarity import SimilarityClauses
 
 __all__ = ["StoreContract"]
 
 
-class StoreContract(CollectionClauses, RecordClauses, FilterClauses, SearchClauses, LoadingClauses):
+class StoreContract(
+    CollectionClauses,
+    RecordClauses,
+    FilterClauses,
+    SearchClauses,
+    SimilarityClauses,
+    LoadingClauses,
+):
     """Every clause of the contract."""

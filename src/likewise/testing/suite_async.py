@@ -19,11 +19,17 @@ from likewise.testing.clauses_filters_async import AsyncFilterClauses
 from likewise.testing.clauses_loading_async import AsyncLoadingClauses
 from likewise.testing.clauses_records_async import AsyncRecordClauses
 from likewise.testing.clauses_search_async import AsyncSearchClauses
+from likewise.testing.clauses_similarity_async import AsyncSimilarityClauses
 
 __all__ = ["AsyncStoreContract"]
 
 
 class AsyncStoreContract(
-    AsyncCollectionClauses, AsyncRecordClauses, AsyncFilterClauses, AsyncSearchClauses, AsyncLoadingClauses
+    AsyncCollectionClauses,
+    AsyncRecordClauses,
+    AsyncFilterClauses,
+    AsyncSearchClauses,
+    AsyncSimilarityClauses,
+    AsyncLoadingClauses,
 ):
     """Every clause of the contract."""

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from likewise.abc.embedder import Embedder
 from likewise.abc.sources import LoadMark
-from likewise.abc.specs import compare_specs
+from likewise.abc.specs import compare_specs, settled_spec
 from likewise.abc.validation import Prepared
+from likewise.calibration import Calibration
 from likewise.errors import BackendConflict, BackendError, CollectionNotFound, RecordExists
 from likewise.records import IncludeField, Record
 from likewise.schema import CollectionSpec
@@ -71,11 +73,12 @@ class Tables:
         with self._lock:
             return self._table(name).spec
 
-    def ensure(self, wanted: CollectionSpec) -> CollectionSpec:
+    def ensure(self, wanted: CollectionSpec, embedder: Embedder | None) -> CollectionSpec:
         """The specification as it is stored, created or migrated if the wanted one asks for it."""
         with self._lock:
             self._check_open()
             table = self._tables.get(wanted.name)
+            wanted = settled_spec(wanted, None if table is None else table.spec, embedder)
             if table is None:
                 # As it would be read back: how to ensure a collection is not a part of it.
                 table = self._tables[wanted.name] = _Table(CollectionSpec.from_json(wanted.to_json()))
@@ -86,11 +89,19 @@ class Tables:
                     spec,
                     vectors={**wanted.vectors, **spec.vectors},
                     multimodal=bool(spec.multimodal or wanted.multimodal),
+                    calibration=wanted.calibration,
                 )
             compare_specs(wanted, spec)
             table.spec = spec
             table.rows = {row.id: _fitted(row, spec) for row in table.rows.values()}
             return spec
+
+    def set_calibration(self, name: str, calibration: Calibration | None) -> CollectionSpec:
+        """The specification with another calibration, stored."""
+        with self._lock:
+            table = self._table(name)
+            table.spec = replace(table.spec, calibration=calibration)
+            return table.spec
 
     def drop(self, name: str, *, missing_ok: bool) -> None:
         """Forget a collection."""

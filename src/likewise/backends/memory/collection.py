@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import rows_of_block
-from likewise.abc.embedder import Embedder
+from likewise.abc.embedder import Embedder, Modality
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark
+from likewise.abc.specs import stored_calibration
 from likewise.abc.stores import Collection, ColumnOfVectors, IndexWatch, Progress, RecordSource
 from likewise.abc.validation import (
     Prepared,
@@ -27,6 +29,7 @@ from likewise.abc.validation import (
 from likewise.backends.memory._evaluate import matches
 from likewise.backends.memory._search import fuse, fusion_depth, nearest
 from likewise.backends.memory._tables import Tables, record_from_row
+from likewise.calibration import Calibration
 from likewise.errors import InvalidArgument, UnsupportedFeature
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric
@@ -261,6 +264,18 @@ class MemoryCollection(Collection):
         check_deadline()
         self._tables.spec(self.name)
         return []
+
+    def _calibration(self) -> Calibration | None:
+        return stored_calibration(self._tables.spec(self.name))
+
+    def _store_calibration(self, calibration: Calibration | None) -> None:
+        check_deadline()
+        self._tables.set_calibration(self.name, calibration)
+
+    def _sample(self, count: int, modality: Modality | None) -> list[Record]:
+        rows = self._matching(None if modality is None else self._modality_filter(modality))
+        drawn = random.sample(rows, min(count, len(rows)))
+        return [record_from_row(row, frozenset({"vector"})) for row in drawn]
 
     def index_health(self) -> list[VectorHealth]:
         rows = self.count()

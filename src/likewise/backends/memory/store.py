@@ -44,7 +44,7 @@ class MemoryStore(VectorStore):
     def ensure_collection(self, spec: CollectionSpec) -> MemoryCollection:
         check_deadline()
         spec, embedder = resolve_spec(spec, self._embedders)
-        return MemoryCollection(self._tables, self._tables.ensure(spec), embedder=embedder)
+        return MemoryCollection(self._tables, self._tables.ensure(spec, embedder), embedder=embedder)
 
     def collection(self, name: str) -> MemoryCollection:
         check_deadline()

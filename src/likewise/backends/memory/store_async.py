@@ -43,7 +43,7 @@ class AsyncMemoryStore(AsyncVectorStore):
     async def ensure_collection(self, spec: CollectionSpec) -> AsyncMemoryCollection:
         check_deadline()
         spec, embedder = resolve_spec(spec, self._embedders)
-        return AsyncMemoryCollection(self._tables, self._tables.ensure(spec), embedder=embedder)
+        return AsyncMemoryCollection(self._tables, self._tables.ensure(spec, embedder), embedder=embedder)
 
     async def collection(self, name: str) -> AsyncMemoryCollection:
         check_deadline()

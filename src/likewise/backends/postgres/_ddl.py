@@ -51,6 +51,7 @@ __all__ = [
     "index_definition",
     "index_rows",
     "missing_columns",
+    "modality_index",
     "set_storage",
     "table_differences",
 ]
@@ -95,6 +96,13 @@ def id_order_index(schema: str, spec: CollectionSpec) -> sql.Composed:
     """Where the database does not order text by code point: an index that does, for listings."""
     return sql.SQL('CREATE INDEX IF NOT EXISTS {} ON {} (id COLLATE "C")').format(
         sql.Identifier(index_name(spec.name, "id_order")), sql.Identifier(schema, spec.name)
+    )
+
+
+def modality_index(schema: str, spec: CollectionSpec) -> sql.Composed:
+    """For searches of texts or of pictures alone, of which there may be few among many."""
+    return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} (modality)").format(
+        sql.Identifier(index_name(spec.name, "modality")), sql.Identifier(schema, spec.name)
     )
 
 

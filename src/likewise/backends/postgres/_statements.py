@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from likewise.abc.blocks import Block
 from likewise.abc.sources import LoadMark
@@ -15,6 +16,7 @@ from likewise.backends.postgres._install import resource
 from likewise.backends.postgres._parameters import Parameters, own_sql
 from likewise.backends.postgres._rows import pack_vectors
 from likewise.backends.postgres._table import Table, storage_clauses, vector_column
+from likewise.calibration import Calibration
 from likewise.filters import Filter
 from likewise.records import IncludeField
 
@@ -34,10 +36,12 @@ __all__ = [
     "may_copy",
     "move_staged",
     "rebuildable",
+    "sample_records",
     "sample_vectors",
     "save_mark",
     "scan",
     "selected",
+    "set_calibration",
     "stage_table",
     "staged_conflicts",
     "where_clause",
@@ -130,6 +134,25 @@ def sample_vectors(table: Table, name: str, sample: int) -> Statement:
         sql.Identifier(vector_column(name)), table.name, parameters.add(sample, sql.SQL("bigint"))
     )
     return make_statement(text, parameters)
+
+
+def sample_records(table: Table, count: int, where: Filter | None) -> Statement:
+    """Records drawn at random, with their own vectors."""
+    parameters = Parameters()
+    text = sql.SQL("SELECT {} FROM {} {} ORDER BY random() LIMIT {}").format(
+        selected(table, frozenset({"vector"})),
+        table.name,
+        where_clause(table, where, parameters),
+        parameters.add(count, sql.SQL("bigint")),
+    )
+    return make_statement(text, parameters)
+
+
+def set_calibration(table: Table, calibration: Calibration | None) -> Statement:
+    """Stores another calibration in the registry, or none."""
+    value = None if calibration is None else calibration.to_dict()
+    text = sql.Composed([own_sql(resource("set_calibration.sql"))])
+    return Statement(text, {"schema": table.schema, "name": table.spec.name, "calibration": Jsonb(value)}, {})
 
 
 # --- writing -------------------------------------------------------------------------------------------------------------------

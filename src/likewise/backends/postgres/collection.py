@@ -10,9 +10,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from likewise.abc.columns import Columns
-from likewise.abc.embedder import Embedder
+from likewise.abc.embedder import Embedder, Modality
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark, is_held
+from likewise.abc.specs import stored_calibration
 from likewise.abc.stores import Collection, ColumnOfVectors, IndexWatch, Progress, RecordSource
 from likewise.abc.validation import (
     as_ids,
@@ -36,8 +37,9 @@ from likewise.backends.postgres.connection import Database, Row, run
 from likewise.backends.postgres.health import look_at_vectors
 from likewise.backends.postgres.indexing import IndexBuilder
 from likewise.backends.postgres.loading import Load, check_claims
-from likewise.backends.postgres.searching import FilteredSearch
+from likewise.backends.postgres.searching import FilteredSearch, find_fused
 from likewise.backends.postgres.tuning import Tuning
+from likewise.calibration import Calibration
 from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric
@@ -376,17 +378,9 @@ class PostgresCollection(Collection):
             planned = self._planned(table, leg.index, condition, depth, ef) if leg.index else None
             if planned is not None and planned.exactly():
                 legs[n] = searches.Leg(leg.name, leg.vector, leg.weight, None)
-        while True:
-            statement = searches.fused(table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef)
-            found = self._fetch(statement)
-            counts = [found[0][f"found_{n}"] if found else 0 for n in range(len(legs))]
-            short = [leg.index is not None and counts[n] < depth for n, leg in enumerate(legs)]
-            if not any(short):
-                break
-            # A leg fell short: that leg again, exactly.
-            legs = [
-                searches.Leg(leg.name, leg.vector, leg.weight, None) if short[n] else leg for n, leg in enumerate(legs)
-            ]
+        found, explanation = find_fused(
+            self._fetch, table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef
+        )
         results = [
             SearchResult(
                 record=record_from_row(row, chosen, table.vectors),
@@ -398,16 +392,6 @@ class PostgresCollection(Collection):
             for rank, row in enumerate(found, 1)
             if min_score is None or row["score"] >= min_score
         ]
-        explanation = SearchExplanation(
-            "fused",
-            settings=statement.settings,
-            legs={
-                leg.name: SearchExplanation(
-                    "approximate" if leg.index else "exact", leg.index.name if leg.index else None
-                )
-                for leg in legs
-            },
-        )
         return SearchResults(results, complete=True, explanation=explanation)
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------
@@ -478,6 +462,22 @@ class PostgresCollection(Collection):
             hits += sum(result.distance <= furthest for result in approximately)
             total += len(exactly)
         return min(1.0, hits / total)
+
+    def _calibration(self) -> Calibration | None:
+        return stored_calibration(self._table().spec)
+
+    def _store_calibration(self, calibration: Calibration | None) -> None:
+        table = self._table()
+        with self._database.transaction(collection=self.name) as connection:
+            if not run(connection, statements.set_calibration(table, calibration)):
+                raise CollectionNotFound(self.name)
+        self._known = self._load(self.name, self._database)
+
+    def _sample(self, count: int, modality: Modality | None) -> list[Record]:
+        table = self._table()
+        condition = None if modality is None else self._modality_filter(modality)
+        found = self._fetch(statements.sample_records(table, count, condition))
+        return [record_from_row(row, frozenset({"vector"}), table.vectors) for row in found]
 
     def index_health(self) -> list[VectorHealth]:
         table = self._known = self._load(self.name, self._database)

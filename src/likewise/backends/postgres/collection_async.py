@@ -9,9 +9,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from likewise.abc.columns import Columns
-from likewise.abc.embedder import Embedder
+from likewise.abc.embedder import Embedder, Modality
 from likewise.abc.loading_async import AsyncPart
 from likewise.abc.sources import LoadMark, is_held
+from likewise.abc.specs import stored_calibration
 from likewise.abc.stores_async import AsyncCollection, ColumnOfVectors, IndexWatch, Progress, RecordSource
 from likewise.abc.validation import (
     as_ids,
@@ -35,8 +36,9 @@ from likewise.backends.postgres.connection_async import AsyncDatabase, Row, run
 from likewise.backends.postgres.health_async import look_at_vectors
 from likewise.backends.postgres.indexing_async import AsyncIndexBuilder
 from likewise.backends.postgres.loading_async import AsyncLoad, check_claims
-from likewise.backends.postgres.searching_async import AsyncFilteredSearch
+from likewise.backends.postgres.searching_async import AsyncFilteredSearch, find_fused
 from likewise.backends.postgres.tuning_async import AsyncTuning
+from likewise.calibration import Calibration
 from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
 from likewise.filters import Filter, Where, check_filter
 from likewise.metrics import Metric
@@ -375,17 +377,9 @@ class AsyncPostgresCollection(AsyncCollection):
             planned = self._planned(table, leg.index, condition, depth, ef) if leg.index else None
             if planned is not None and await planned.exactly():
                 legs[n] = searches.Leg(leg.name, leg.vector, leg.weight, None)
-        while True:
-            statement = searches.fused(table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef)
-            found = await self._fetch(statement)
-            counts = [found[0][f"found_{n}"] if found else 0 for n in range(len(legs))]
-            short = [leg.index is not None and counts[n] < depth for n, leg in enumerate(legs)]
-            if not any(short):
-                break
-            # A leg fell short: that leg again, exactly.
-            legs = [
-                searches.Leg(leg.name, leg.vector, leg.weight, None) if short[n] else leg for n, leg in enumerate(legs)
-            ]
+        found, explanation = await find_fused(
+            self._fetch, table, legs, top_k=top_k, where=condition, include=chosen, ef_search=ef
+        )
         results = [
             SearchResult(
                 record=record_from_row(row, chosen, table.vectors),
@@ -397,16 +391,6 @@ class AsyncPostgresCollection(AsyncCollection):
             for rank, row in enumerate(found, 1)
             if min_score is None or row["score"] >= min_score
         ]
-        explanation = SearchExplanation(
-            "fused",
-            settings=statement.settings,
-            legs={
-                leg.name: SearchExplanation(
-                    "approximate" if leg.index else "exact", leg.index.name if leg.index else None
-                )
-                for leg in legs
-            },
-        )
         return SearchResults(results, complete=True, explanation=explanation)
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------
@@ -477,6 +461,22 @@ class AsyncPostgresCollection(AsyncCollection):
             hits += sum(result.distance <= furthest for result in approximately)
             total += len(exactly)
         return min(1.0, hits / total)
+
+    async def _calibration(self) -> Calibration | None:
+        return stored_calibration((await self._table()).spec)
+
+    async def _store_calibration(self, calibration: Calibration | None) -> None:
+        table = await self._table()
+        async with self._database.transaction(collection=self.name) as connection:
+            if not await run(connection, statements.set_calibration(table, calibration)):
+                raise CollectionNotFound(self.name)
+        self._known = await self._load(self.name, self._database)
+
+    async def _sample(self, count: int, modality: Modality | None) -> list[Record]:
+        table = await self._table()
+        condition = None if modality is None else self._modality_filter(modality)
+        found = await self._fetch(statements.sample_records(table, count, condition))
+        return [record_from_row(row, frozenset({"vector"}), table.vectors) for row in found]
 
     async def index_health(self) -> list[VectorHealth]:
         table = self._known = await self._load(self.name, self._database)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AsyncFilteredSearch"]
+__all__ = ["AsyncFilteredSearch", "find_fused"]
 
 
 class AsyncFilteredSearch:
@@ -122,6 +122,34 @@ class AsyncFilteredSearch:
         )
         found = await self._fetch(statement)
         return found, int(found[0]["matching"]) if found else 0
+
+
+async def find_fused(
+    fetch: Callable[[statements.Statement], Awaitable[list[Row]]],
+    table: Table,
+    legs: Sequence[searches.Leg],
+    *,
+    top_k: int,
+    where: Filter | None,
+    include: frozenset[IncludeField],
+    ef_search: int | None,
+) -> tuple[list[Row], SearchExplanation]:
+    """The rows that several rankings have in front together, and how they were found."""
+    depth = searches.fusion_depth(top_k)
+    while True:
+        statement = searches.fused(table, legs, top_k=top_k, where=where, include=include, ef_search=ef_search)
+        found = await fetch(statement)
+        counts = [found[0][f"found_{n}"] if found else 0 for n in range(len(legs))]
+        short = [leg.index is not None and counts[n] < depth for n, leg in enumerate(legs)]
+        if not any(short):
+            break
+        # A leg fell short: that leg again, exactly.
+        legs = [replace(leg, index=None) if short[n] else leg for n, leg in enumerate(legs)]
+    ways = {
+        leg.name: SearchExplanation("approximate" if leg.index else "exact", leg.index.name if leg.index else None)
+        for leg in legs
+    }
+    return found, SearchExplanation("fused", settings=statement.settings, legs=ways)
 
 
 def _along(estimate: Estimate, index: TableIndex, where: Filter) -> Estimate:

@@ -15,8 +15,9 @@ from psycopg import Connection, sql
 from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.embedder import Embedder
 from likewise.abc.running import run_blocking
-from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
+from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
 from likewise.abc.stores import VectorStore
 from likewise.backends.postgres import _ddl, _install
 from likewise.backends.postgres._errors import translating
@@ -145,7 +146,7 @@ class PostgresStore(VectorStore):
         if table is None:
             with self._database.transaction() as connection:
                 self._install(connection)
-                self._create_or_migrate(connection, spec)
+                self._create_or_migrate(connection, spec, embedder)
             table = self._table(spec.name)
         return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
 
@@ -312,26 +313,31 @@ class PostgresStore(VectorStore):
             (_install.functions_hash(extension),),
         )
 
-    def _create_or_migrate(self, connection: Connection[Any], spec: CollectionSpec) -> None:
+    def _create_or_migrate(self, connection: Connection[Any], spec: CollectionSpec, embedder: Embedder | None) -> None:
         (state,) = rows(connection, self._catalog(spec.name))
         extension = cast("Extension", _extension(state))
         found = rows(connection, self._registered(spec.name))
+        registered = CollectionSpec.from_json(found[0]["spec"]) if found and state["table_exists"] else None
+        spec = settled_spec(spec, registered, embedder)
         if not state["table_exists"]:
             connection.execute(_ddl.create_table(self._schema, spec, extension))
             connection.execute(_ddl.set_storage(self._schema, spec))
             if not state["code_point_order"]:
                 connection.execute(_ddl.id_order_index(self._schema, spec))
+            if spec.multimodal:
+                connection.execute(_ddl.modality_index(self._schema, spec))
             # If its table was dropped by hand, what is known of loads into it is about nothing.
             connection.execute(
                 "delete from likewise.load where schema_name = %s and name = %s", (self._schema, spec.name)
             )
         else:
-            stored = CollectionSpec.from_json(found[0]["spec"]) if found else spec
+            stored = registered or spec
             if spec.mode == "auto_migrate":
                 stored = replace(
                     stored,
                     vectors={**spec.vectors, **stored.vectors},
                     multimodal=bool(stored.multimodal or spec.multimodal),
+                    calibration=spec.calibration,
                 )
                 self._add_missing(connection, stored, state["columns"], extension)
                 (state,) = rows(connection, self._catalog(spec.name))
@@ -356,6 +362,7 @@ class PostgresStore(VectorStore):
         connection.execute(_ddl.add_columns(self._schema, spec, extension, missing))
         if "content_id" in missing:
             connection.execute(sql.SQL("UPDATE {} SET content_id = id").format(sql.Identifier(self._schema, spec.name)))
+            connection.execute(_ddl.modality_index(self._schema, spec))
         _log.info("columns added", extra={"collection": spec.name, "columns": missing})
 
     def _refuse_differences(

@@ -14,8 +14,9 @@ from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.embedder import Embedder
 from likewise.abc.running_async import run_blocking
-from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
+from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
 from likewise.abc.stores_async import AsyncVectorStore
 from likewise.backends.postgres import _ddl, _install
 from likewise.backends.postgres._errors import translating
@@ -144,7 +145,7 @@ class AsyncPostgresStore(AsyncVectorStore):
         if table is None:
             async with self._database.transaction() as connection:
                 await self._install(connection)
-                await self._create_or_migrate(connection, spec)
+                await self._create_or_migrate(connection, spec, embedder)
             table = await self._table(spec.name)
         return AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
 
@@ -311,26 +312,33 @@ class AsyncPostgresStore(AsyncVectorStore):
             (_install.functions_hash(extension),),
         )
 
-    async def _create_or_migrate(self, connection: AsyncConnection[Any], spec: CollectionSpec) -> None:
+    async def _create_or_migrate(
+        self, connection: AsyncConnection[Any], spec: CollectionSpec, embedder: Embedder | None
+    ) -> None:
         (state,) = await rows(connection, self._catalog(spec.name))
         extension = cast("Extension", _extension(state))
         found = await rows(connection, self._registered(spec.name))
+        registered = CollectionSpec.from_json(found[0]["spec"]) if found and state["table_exists"] else None
+        spec = settled_spec(spec, registered, embedder)
         if not state["table_exists"]:
             await connection.execute(_ddl.create_table(self._schema, spec, extension))
             await connection.execute(_ddl.set_storage(self._schema, spec))
             if not state["code_point_order"]:
                 await connection.execute(_ddl.id_order_index(self._schema, spec))
+            if spec.multimodal:
+                await connection.execute(_ddl.modality_index(self._schema, spec))
             # If its table was dropped by hand, what is known of loads into it is about nothing.
             await connection.execute(
                 "delete from likewise.load where schema_name = %s and name = %s", (self._schema, spec.name)
             )
         else:
-            stored = CollectionSpec.from_json(found[0]["spec"]) if found else spec
+            stored = registered or spec
             if spec.mode == "auto_migrate":
                 stored = replace(
                     stored,
                     vectors={**spec.vectors, **stored.vectors},
                     multimodal=bool(stored.multimodal or spec.multimodal),
+                    calibration=spec.calibration,
                 )
                 await self._add_missing(connection, stored, state["columns"], extension)
                 (state,) = await rows(connection, self._catalog(spec.name))
@@ -357,6 +365,7 @@ class AsyncPostgresStore(AsyncVectorStore):
             await connection.execute(
                 sql.SQL("UPDATE {} SET content_id = id").format(sql.Identifier(self._schema, spec.name))
             )
+            await connection.execute(_ddl.modality_index(self._schema, spec))
         _log.info("columns added", extra={"collection": spec.name, "columns": missing})
 
     def _refuse_differences(

@@ -93,8 +93,8 @@ def _show(context: Context, shown: Tour, report: Path) -> None:
         ],
     )
     output.line(
-        "Similarities between words and pictures are low with this small model, 0.2 to 0.6 for a match and about 0.16 by chance: "
-        "the statement asks for 0.15, and the order is what counts.",
+        "A similarity says how sure a match is, from 0 to 1, of words and of pictures alike. This small model is often sure of what is wrong: "
+        "the statement asks for 0.6, and the order is what counts.",
         style="dim",
     )
     output.line()

@@ -81,7 +81,9 @@ def _collection(store: VectorStore, name: str, embedder: str) -> Collection:
 
 def _index(context: Context, store: VectorStore, collection: Collection) -> None:
     """After the rows, which is faster than before them."""
-    if "hnsw" in store.capabilities.vector_indexes and not collection.indexes():
+    if "hnsw" in store.capabilities.vector_indexes and not any(
+        index.method in ("hnsw", "ivfflat") for index in collection.indexes()
+    ):
         metadata = Gin() if store.capabilities.metadata_indexes else None
         with context.output.building() as progress:
             collection.ensure_indexes(vector=Hnsw(), metadata=metadata, progress=progress)

@@ -91,6 +91,8 @@ def _show(context: Context) -> int:
 
 
 def _shown(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(name.replace("_", "-") for name, curve in value.items() if isinstance(curve, dict))
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value

@@ -34,6 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--modality", choices=("text", "image"), help="keep to texts or to pictures")
     parser.add_argument("--min-score", metavar="X", type=float, help="leave out results with a lower score")
+    parser.add_argument(
+        "--min-similarity", metavar="X", type=float, help="leave out results with a lower similarity (0 to 1)"
+    )
     parser.add_argument("--max-distance", metavar="X", type=float, help="leave out results that are farther away")
     parser.add_argument("--exact", action="store_true", help="compare every record instead of asking the index")
     parser.add_argument(
@@ -64,6 +67,7 @@ def run(context: Context) -> int:
             where=where,
             max_distance=options.max_distance,
             min_score=options.min_score,
+            min_similarity=options.min_similarity,
             exact=options.exact,
             ef_search=options.ef_search,
         )

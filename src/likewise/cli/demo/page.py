@@ -79,8 +79,8 @@ $join_cards
 </section>
 <footer>
 <p>$notice</p>
-<p>Similarity here is the cosine that this small model gives. Between words and pictures it is low even for a good match (0.2 to 0.6;
-about 0.16 is chance), so the statement above asks for 0.15, and only the order should be relied on.</p>
+<p>Similarity says how sure a match is, from 0 to 1, of words and of pictures alike. This small model is often sure of what is wrong, so
+the statement above asks for 0.6, and only the order should be relied on.</p>
 <p>$server. Recall@$recall_k was measured against exact search on 100 stored vectors. Reading the photographs in and building the index: $seconds.</p>
 </footer>
 </main>

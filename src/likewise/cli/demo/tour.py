@@ -24,11 +24,10 @@ _LIKE = ("a lion", "a musical instrument")
 _FILTERED = ("an animal with stripes", 40)
 _JOINED = "a juicy fruit"
 
-#: The threshold of 0.15 is for the demo's small model: its cosines between words and pictures that do not match are around 0.16.
 STATEMENT = """\
 SELECT p.name, p.category, p.price, p.stock, round(s.similarity::numeric, 3) AS similarity
 FROM products p
-JOIN likewise.find_similar_multimodal(%(query)s::vector, 'image', 0.15, 20, 'demo') s
+JOIN likewise.find_similar_multimodal(%(query)s::vector, 'image', 0.6, 20, 'demo') s
   ON s.content_id = p.id
 WHERE p.in_stock AND p.price < 20
 ORDER BY s.similarity DESC"""

@@ -1,5 +1,7 @@
 -- Searches a collection by vector, in any SQL client:
---     select * from likewise.find_similar_multimodal('[…]', 'image', 0.25, 10, 'catalog');
+--     select * from likewise.find_similar_multimodal('[…]', 'image', 0.8, 10, 'catalog');
+-- Where the collection has a calibration, similarity is what it makes of the scores of a query of this modality, and texts and pictures,
+-- searched apart, are ranked together by it. Without one, or where query_modality is null, it is the score held to 0..1.
 -- Runs with the caller's rights. An index on the column itself is used (one that is
 -- quantised is not: then every row is compared) and, where a filter makes it fall short, the search is answered exactly, so that a
 -- result is shorter than max_results only if no more records are similar enough.
@@ -8,7 +10,8 @@ create or replace function likewise.find_similar_multimodal(
     target_modality varchar default null,
     similarity_threshold float8 default 0.7,
     max_results int default 10,
-    collection text default null
+    collection text default null,
+    query_modality text default 'text'
 )
 returns table (
     content_id text, similarity float8, modality text, content text, metadata jsonb, distance float8
@@ -23,10 +26,16 @@ as $function$
 declare
     entry record;
     tables text[];
-    kind text;
+    storage text;
+    metric text;
     operator text;
-    scored text;
     multimodal boolean;
+    curves jsonb;
+    text_curve jsonb;
+    image_curve jsonb;
+    together boolean;
+    kind text;
+    part likewise.found[];
     results likewise.found[];
     scan text;
 begin
@@ -35,6 +44,10 @@ begin
     end if;
     if max_results is null or max_results < 1 then
         raise exception 'max_results is %; it must be at least 1', max_results using errcode = 'invalid_parameter_value';
+    end if;
+    if query_modality is not null and query_modality not in ('text', 'image') then
+        raise exception 'query_modality is %; it must be text or image, or null if it is neither', quote_literal(query_modality)
+            using errcode = 'invalid_parameter_value';
     end if;
     if target_modality is not null and target_modality not in ('text', 'image') then
         raise exception 'target_modality is %; it must be text or image', quote_literal(target_modality)
@@ -66,34 +79,54 @@ begin
             using errcode = 'invalid_parameter_value';
     end if;
 
-    kind := entry.spec ->> 'storage';
-    if kind = 'auto' then
-        kind := case when (entry.spec ->> 'dimension')::int <= 2000 then 'vector' else 'halfvec' end;
+    storage := entry.spec ->> 'storage';
+    if storage = 'auto' then
+        storage := case when (entry.spec ->> 'dimension')::int <= 2000 then 'vector' else 'halfvec' end;
     end if;
-    operator := case entry.spec ->> 'metric' when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end;
-    scored := case entry.spec ->> 'metric' when 'cosine' then '1 - s.distance' when 'l2' then '1 / (1 + s.distance)' else '-s.distance' end;
+    metric := entry.spec ->> 'metric';
+    operator := case metric when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end;
+    curves := entry.spec #> '{calibration,pairs}';
+    text_curve := curves -> case query_modality when 'text' then 'text-text' when 'image' then 'text-image' end;
+    image_curve := curves -> case query_modality when 'text' then 'text-image' when 'image' then 'image-image' end;
+    together := coalesce(multimodal and target_modality is null and text_curve is not null and image_curve is not null, false);
     perform set_config('hnsw.ef_search', least(1000, greatest(100, max_results))::text, true);
-    -- First as an index answers it; when that is short, with + 0 on the distance, which no index serves: every row is compared.
-    foreach scan in array array['', ' + 0'] loop
-        execute format(
-            'select array_agg(row(s.id, s.content_id, greatest(0, least(1, %s)), s.modality, s.content, s.metadata, s.distance)'
-            '::likewise.found order by s.distance, s.id)'
-            ' from (select t.id, %s as content_id, %s as modality, t.content, t.metadata,'
-            ' (t.vector operator(@extension@.%s) $1::@extension@.%s)%s as distance'
-            ' from %I.%I as t where %s order by distance limit $2) as s',
-            scored,
-            case when multimodal then 't.content_id' else 't.id' end,
-            case when multimodal then 't.modality' else 'null::text' end,
-            operator, kind, scan, entry.schema_name, entry.name,
-            case when target_modality is null then 'true' else 't.modality = $3' end
-        ) into results using query_embedding, max_results, target_modality::text;
-        exit when cardinality(results) = max_results;
+    foreach kind in array case when together then array['text', 'image'] else array[target_modality::text] end loop
+        -- First as an index answers it; when that is short, with + 0 on the distance, which no index serves: every row is compared.
+        foreach scan in array array['', ' + 0'] loop
+            execute format(
+                'select array_agg(row(s.id, s.content_id, null, s.modality, s.content, s.metadata, s.distance)::likewise.found)'
+                ' from (select t.id, %s as content_id, %s as modality, t.content, t.metadata,'
+                ' (t.vector operator(@extension@.%s) $1::@extension@.%s)%s as distance'
+                ' from %I.%I as t where %s order by distance limit $2) as s',
+                case when multimodal then 't.content_id' else 't.id' end,
+                case when multimodal then 't.modality' else 'null::text' end,
+                operator, storage, scan, entry.schema_name, entry.name,
+                case when kind is null then 'true' else 't.modality = $3' end
+            ) into part using query_embedding, max_results, kind;
+            exit when cardinality(part) = max_results;
+        end loop;
+        results := results || part;
     end loop;
     return query
-        select f.content_id, f.similarity, f.modality, f.content, f.metadata, f.distance
-        from unnest(results) with ordinality as f(id, content_id, similarity, modality, content, metadata, distance, place)
-        where f.similarity >= similarity_threshold
-        order by f.place;
+        with measured as (
+            select f.*,
+                case metric when 'cosine' then 1 - f.distance when 'l2' then 1 / (1 + f.distance) else -f.distance end as score,
+                case metric when 'cosine' then 1 - f.distance when 'l2' then 1 - f.distance * f.distance / 2 else -f.distance end as cosine,
+                case when f.modality = 'image' then image_curve else text_curve end as curve
+            from unnest(results) as f
+        ), placed as (
+            select m.*, (m.cosine - (m.curve ->> 'midpoint')::float8) / (m.curve ->> 'width')::float8 as odds
+            from measured as m
+        ), best as (
+            select p.content_id, case when p.odds is null then greatest(0, least(1, p.score)) else 0.5 + 0.5 * tanh(p.odds / 2) end as likeness,
+                p.modality, p.content, p.metadata, p.distance,
+                row_number() over (order by case when together then -p.odds end, p.distance, p.id collate "C") as place
+            from placed as p
+        )
+        select b.content_id, b.likeness, b.modality, b.content, b.metadata, b.distance
+        from best as b
+        where b.place <= max_results and b.likeness >= similarity_threshold
+        order by b.place;
 end
 $function$;
 

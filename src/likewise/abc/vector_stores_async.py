@@ -1,0 +1,74 @@
+"""The interface of a store, as asynchronous code; ``vector_stores.py`` is the generated twin. Collections are in ``stores_async``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.schema import CollectionSpec
+
+if TYPE_CHECKING:
+    from likewise.abc.stores_async import AsyncCollection
+
+__all__ = ["AsyncVectorStore"]
+
+
+class AsyncVectorStore(ABC):
+    """A place that holds collections. Made by ``likewise.connect_async`` or ``likewise.attach_async``; an async context manager."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this backend can do."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the store is, without any secret; for PostgreSQL a connection string that psql accepts."""
+
+    @abstractmethod
+    async def info(self) -> ServerInfo:
+        """The database behind the store and its versions."""
+
+    @abstractmethod
+    async def ensure_collection(self, spec: CollectionSpec) -> AsyncCollection:
+        """The collection, created if it is not there.
+
+        If it is there it has to be what the specification says; ``SchemaMismatch`` lists every difference. With
+        ``mode="auto_migrate"`` the optional columns that are missing are added first; the dimension and the metric of a vector are
+        never changed. Any number of processes may ensure the same collection at once.
+        """
+
+    @abstractmethod
+    async def collection(self, name: str) -> AsyncCollection:
+        """The collection of this name; ``CollectionNotFound`` if there is none."""
+
+    @abstractmethod
+    async def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
+        """Delete the collection and all its records; ``CollectionNotFound`` if there is none, unless ``missing_ok``."""
+
+    @abstractmethod
+    async def collections(self) -> list[CollectionSpec]:
+        """The specifications of all collections, in the order of their names."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction, as the backend's own connection: committed at the end of the block, rolled back if it raises.
+
+        ``collection.using(connection)`` takes part in it. ``UnsupportedFeature`` where the backend has no transactions.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of connections, and of an embedded server that nobody else uses. May be called twice."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
