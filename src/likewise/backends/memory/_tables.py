@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from likewise.abc.embedder import Embedder
+from likewise.abc.models import ModelIdentity, check_model
 from likewise.abc.sources import LoadMark
 from likewise.abc.specs import compare_specs
 from likewise.abc.validation import Prepared
@@ -25,6 +27,7 @@ __all__ = ["Tables", "record_from_row"]
 @dataclass(slots=True)
 class _Table:
     spec: CollectionSpec
+    model: ModelIdentity | None = None
     rows: dict[str, Prepared] = field(default_factory=dict)
     loads: dict[str, LoadMark] = field(default_factory=dict)
 
@@ -71,16 +74,24 @@ class Tables:
         with self._lock:
             return self._table(name).spec
 
-    def ensure(self, wanted: CollectionSpec) -> CollectionSpec:
+    def model(self, name: str) -> ModelIdentity | None:
+        """The model that makes a collection's vectors."""
+        with self._lock:
+            return self._table(name).model
+
+    def ensure(self, wanted: CollectionSpec, embedder: Embedder | None) -> CollectionSpec:
         """The specification as it is stored, created or migrated if the wanted one asks for it."""
         with self._lock:
             self._check_open()
             table = self._tables.get(wanted.name)
             if table is None:
                 # As it would be read back: how to ensure a collection is not a part of it.
-                table = self._tables[wanted.name] = _Table(CollectionSpec.from_json(wanted.to_json()))
+                model = None if embedder is None else ModelIdentity.of(embedder.card)
+                table = self._tables[wanted.name] = _Table(CollectionSpec.from_json(wanted.to_json()), model)
                 return table.spec
             spec = table.spec
+            if spec.embedder == wanted.embedder:
+                check_model(table.model, embedder, wanted)
             if wanted.mode == "auto_migrate":
                 spec = replace(
                     spec,

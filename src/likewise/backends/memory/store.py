@@ -10,6 +10,7 @@ import numpy as np
 
 from likewise._deadline import check_deadline
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.models import opened_embedder
 from likewise.abc.specs import EmbedderResolver, resolve_spec
 from likewise.abc.stores import VectorStore
 from likewise.backends.memory._tables import Tables
@@ -44,12 +45,12 @@ class MemoryStore(VectorStore):
     def ensure_collection(self, spec: CollectionSpec) -> MemoryCollection:
         check_deadline()
         spec, embedder = resolve_spec(spec, self._embedders)
-        return MemoryCollection(self._tables, self._tables.ensure(spec), embedder=embedder)
+        return MemoryCollection(self._tables, self._tables.ensure(spec, embedder), embedder=embedder)
 
     def collection(self, name: str) -> MemoryCollection:
         check_deadline()
-        spec = self._tables.spec(name)
-        embedder = None if spec.embedder is None else self._embedders(spec.embedder)
+        spec, model = self._tables.spec(name), self._tables.model(name)
+        embedder = opened_embedder(spec, model, self._embedders)
         return MemoryCollection(self._tables, spec, embedder=embedder)
 
     def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:

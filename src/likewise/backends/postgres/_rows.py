@@ -17,6 +17,7 @@ from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
 from likewise._json import JsonValue
+from likewise.abc.digests import StoredVector
 from likewise.records import NOTHING, IncludeField, Record, stored_record
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "pack_vector",
     "pack_vectors",
     "record_from_row",
+    "stored_vector",
     "unpack_vector",
 ]
 
@@ -90,6 +92,11 @@ def unpack_vector(data: Buffer, element: Element) -> NDArray[np.float32]:
     vector = np.frombuffer(data, dtype=NUMBERS[element], offset=_HEADER.size).astype(np.float32)
     vector.flags.writeable = False
     return vector
+
+
+def stored_vector(row: Mapping[str, Any], element: Element) -> StoredVector:
+    """The vector in a row of ``_statements.embedded``, with its digest."""
+    return StoredVector(bytes(row["embedded"]), unpack_vector(row["vector"], element))
 
 
 def load_json(data: str | bytes) -> JsonValue:

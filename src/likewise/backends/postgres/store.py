@@ -15,6 +15,8 @@ from psycopg import Connection, sql
 from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.embedder import Embedder
+from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
 from likewise.abc.running import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
 from likewise.abc.stores import VectorStore
@@ -141,17 +143,17 @@ class PostgresStore(VectorStore):
 
     def ensure_collection(self, spec: CollectionSpec) -> PostgresCollection:
         spec, embedder = resolve_spec(spec, self._embedders)
-        table = self._as_wanted(spec)
+        table = self._as_wanted(spec, embedder)
         if table is None:
             with self._database.transaction() as connection:
                 self._install(connection)
-                self._create_or_migrate(connection, spec)
+                self._create_or_migrate(connection, spec, embedder)
             table = self._table(spec.name)
         return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
 
     def collection(self, name: str) -> PostgresCollection:
         table = self._table(name)
-        embedder = None if table.spec.embedder is None else self._embedders(table.spec.embedder)
+        embedder = opened_embedder(table.spec, table.model, self._embedders)
         return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
 
     def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
@@ -223,9 +225,10 @@ class PostgresStore(VectorStore):
         found = asked.fetch(self._registered(name)) if state["registry_exists"] else []
         if not found:
             raise CollectionNotFound(name, known=[s.name for s in self.collections()])
-        return self._table_from(state, CollectionSpec.from_json(found[0]["spec"]))
+        return self._table_from(state, found[0]["spec"])
 
-    def _table_from(self, state: Mapping[str, Any], spec: CollectionSpec) -> Table:
+    def _table_from(self, state: Mapping[str, Any], registered: Mapping[str, Any]) -> Table:
+        spec = CollectionSpec.from_json(registered)
         extension = _extension(state)
         if extension is None:
             raise BackendError(f"collection {spec.name!r} needs the extension pgvector, which this database has lost")
@@ -242,9 +245,11 @@ class PostgresStore(VectorStore):
             extension,
             indexes_from_rows(state["indexes"] or ()),
             rows=float(state["rows"] or 0),
+            embedded=_ddl.has_digests(spec, state["columns"] or ()),
+            model=ModelIdentity.from_json(registered.get("model")),
         )
 
-    def _as_wanted(self, spec: CollectionSpec) -> Table | None:
+    def _as_wanted(self, spec: CollectionSpec, embedder: Embedder | None) -> Table | None:
         """The table, if it is just what the specification says: then nothing is locked or written."""
         state = self._state(spec.name)
         if not state["registry_exists"] or not state["table_exists"]:
@@ -253,6 +258,8 @@ class PostgresStore(VectorStore):
         if not found:
             return None
         stored = CollectionSpec.from_json(found[0]["spec"])
+        if stored.embedder == spec.embedder:
+            check_model(ModelIdentity.from_json(found[0]["spec"].get("model")), embedder, spec)
         try:
             compare_specs(spec, stored)
         except SchemaMismatch:
@@ -261,7 +268,9 @@ class PostgresStore(VectorStore):
             return None
         if _ddl.table_differences(stored, state["columns"], state["primary_key"]):
             return None
-        return self._table_from(state, stored)
+        if spec.mode == "auto_migrate" and _ddl.missing_columns(stored, state["columns"]):
+            return None
+        return self._table_from(state, found[0]["spec"])
 
     # --- what changes the database ------------------------------------------------------------------------------------------------
 
@@ -312,10 +321,11 @@ class PostgresStore(VectorStore):
             (_install.functions_hash(extension),),
         )
 
-    def _create_or_migrate(self, connection: Connection[Any], spec: CollectionSpec) -> None:
+    def _create_or_migrate(self, connection: Connection[Any], spec: CollectionSpec, embedder: Embedder | None) -> None:
         (state,) = rows(connection, self._catalog(spec.name))
         extension = cast("Extension", _extension(state))
         found = rows(connection, self._registered(spec.name))
+        model = None if embedder is None else stored_model(embedder.card)
         if not state["table_exists"]:
             connection.execute(_ddl.create_table(self._schema, spec, extension))
             connection.execute(_ddl.set_storage(self._schema, spec))
@@ -327,6 +337,9 @@ class PostgresStore(VectorStore):
             )
         else:
             stored = CollectionSpec.from_json(found[0]["spec"]) if found else spec
+            if found and stored.embedder == spec.embedder:
+                model = found[0]["spec"].get("model", model)
+                check_model(ModelIdentity.from_json(model), embedder, spec)
             if spec.mode == "auto_migrate":
                 stored = replace(
                     stored,
@@ -340,7 +353,7 @@ class PostgresStore(VectorStore):
         connection.execute(
             "insert into likewise.registry (schema_name, name, spec) values (%s, %s, %s)"
             " on conflict (schema_name, name) do update set spec = excluded.spec, updated_at = now()",
-            (self._schema, spec.name, Jsonb(spec.to_json())),
+            (self._schema, spec.name, Jsonb({**spec.to_json(), **({} if model is None else {"model": model})})),
         )
 
     def _add_missing(

@@ -14,6 +14,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.embedder import Embedder
+from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
 from likewise.abc.running_async import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
 from likewise.abc.stores_async import AsyncVectorStore
@@ -140,17 +142,17 @@ class AsyncPostgresStore(AsyncVectorStore):
 
     async def ensure_collection(self, spec: CollectionSpec) -> AsyncPostgresCollection:
         spec, embedder = resolve_spec(spec, self._embedders)
-        table = await self._as_wanted(spec)
+        table = await self._as_wanted(spec, embedder)
         if table is None:
             async with self._database.transaction() as connection:
                 await self._install(connection)
-                await self._create_or_migrate(connection, spec)
+                await self._create_or_migrate(connection, spec, embedder)
             table = await self._table(spec.name)
         return AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
 
     async def collection(self, name: str) -> AsyncPostgresCollection:
         table = await self._table(name)
-        embedder = None if table.spec.embedder is None else self._embedders(table.spec.embedder)
+        embedder = opened_embedder(table.spec, table.model, self._embedders)
         return AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
 
     async def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
@@ -222,9 +224,10 @@ class AsyncPostgresStore(AsyncVectorStore):
         found = await asked.fetch(self._registered(name)) if state["registry_exists"] else []
         if not found:
             raise CollectionNotFound(name, known=[s.name for s in await self.collections()])
-        return self._table_from(state, CollectionSpec.from_json(found[0]["spec"]))
+        return self._table_from(state, found[0]["spec"])
 
-    def _table_from(self, state: Mapping[str, Any], spec: CollectionSpec) -> Table:
+    def _table_from(self, state: Mapping[str, Any], registered: Mapping[str, Any]) -> Table:
+        spec = CollectionSpec.from_json(registered)
         extension = _extension(state)
         if extension is None:
             raise BackendError(f"collection {spec.name!r} needs the extension pgvector, which this database has lost")
@@ -241,9 +244,11 @@ class AsyncPostgresStore(AsyncVectorStore):
             extension,
             indexes_from_rows(state["indexes"] or ()),
             rows=float(state["rows"] or 0),
+            embedded=_ddl.has_digests(spec, state["columns"] or ()),
+            model=ModelIdentity.from_json(registered.get("model")),
         )
 
-    async def _as_wanted(self, spec: CollectionSpec) -> Table | None:
+    async def _as_wanted(self, spec: CollectionSpec, embedder: Embedder | None) -> Table | None:
         """The table, if it is just what the specification says: then nothing is locked or written."""
         state = await self._state(spec.name)
         if not state["registry_exists"] or not state["table_exists"]:
@@ -252,6 +257,8 @@ class AsyncPostgresStore(AsyncVectorStore):
         if not found:
             return None
         stored = CollectionSpec.from_json(found[0]["spec"])
+        if stored.embedder == spec.embedder:
+            check_model(ModelIdentity.from_json(found[0]["spec"].get("model")), embedder, spec)
         try:
             compare_specs(spec, stored)
         except SchemaMismatch:
@@ -260,7 +267,9 @@ class AsyncPostgresStore(AsyncVectorStore):
             return None
         if _ddl.table_differences(stored, state["columns"], state["primary_key"]):
             return None
-        return self._table_from(state, stored)
+        if spec.mode == "auto_migrate" and _ddl.missing_columns(stored, state["columns"]):
+            return None
+        return self._table_from(state, found[0]["spec"])
 
     # --- what changes the database ------------------------------------------------------------------------------------------------
 
@@ -311,10 +320,13 @@ class AsyncPostgresStore(AsyncVectorStore):
             (_install.functions_hash(extension),),
         )
 
-    async def _create_or_migrate(self, connection: AsyncConnection[Any], spec: CollectionSpec) -> None:
+    async def _create_or_migrate(
+        self, connection: AsyncConnection[Any], spec: CollectionSpec, embedder: Embedder | None
+    ) -> None:
         (state,) = await rows(connection, self._catalog(spec.name))
         extension = cast("Extension", _extension(state))
         found = await rows(connection, self._registered(spec.name))
+        model = None if embedder is None else stored_model(embedder.card)
         if not state["table_exists"]:
             await connection.execute(_ddl.create_table(self._schema, spec, extension))
             await connection.execute(_ddl.set_storage(self._schema, spec))
@@ -326,6 +338,9 @@ class AsyncPostgresStore(AsyncVectorStore):
             )
         else:
             stored = CollectionSpec.from_json(found[0]["spec"]) if found else spec
+            if found and stored.embedder == spec.embedder:
+                model = found[0]["spec"].get("model", model)
+                check_model(ModelIdentity.from_json(model), embedder, spec)
             if spec.mode == "auto_migrate":
                 stored = replace(
                     stored,
@@ -339,7 +354,7 @@ class AsyncPostgresStore(AsyncVectorStore):
         await connection.execute(
             "insert into likewise.registry (schema_name, name, spec) values (%s, %s, %s)"
             " on conflict (schema_name, name) do update set spec = excluded.spec, updated_at = now()",
-            (self._schema, spec.name, Jsonb(spec.to_json())),
+            (self._schema, spec.name, Jsonb({**spec.to_json(), **({} if model is None else {"model": model})})),
         )
 
     async def _add_missing(
