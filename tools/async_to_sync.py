@@ -70,6 +70,7 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/testing/clauses_collections_async.py", "src/likewise/testing/clauses_collections.py"),
     Twin("src/likewise/testing/clauses_records_async.py", "src/likewise/testing/clauses_records.py"),
     Twin("src/likewise/testing/clauses_loading_async.py", "src/likewise/testing/clauses_loading.py"),
+    Twin("src/likewise/testing/clauses_embedding_async.py", "src/likewise/testing/clauses_embedding.py"),
     Twin("src/likewise/testing/clauses_filters_async.py", "src/likewise/testing/clauses_filters.py"),
     Twin("src/likewise/testing/clauses_search_async.py", "src/likewise/testing/clauses_search.py"),
     Twin(

@@ -16,6 +16,7 @@ backend's capabilities exclude is asserted to raise ``UnsupportedFeature``; noth
 from __future__ import annotations
 
 from likewise.testing.clauses_collections import CollectionClauses
+from likewise.testing.clauses_embedding import EmbeddingClauses
 from likewise.testing.clauses_filters import FilterClauses
 from likewise.testing.clauses_loading import LoadingClauses
 from likewise.testing.clauses_records import RecordClauses
@@ -24,5 +25,12 @@ from likewise.testing.clauses_search import SearchClauses
 __all__ = ["StoreContract"]
 
 
-class StoreContract(CollectionClauses, RecordClauses, FilterClauses, SearchClauses, LoadingClauses):
+class StoreContract(
+    CollectionClauses,
+    RecordClauses,
+    FilterClauses,
+    SearchClauses,
+    LoadingClauses,
+    EmbeddingClauses,
+):
     """Every clause of the contract."""
