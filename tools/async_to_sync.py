@@ -65,6 +65,7 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/backends/postgres/health_async.py", "src/likewise/backends/postgres/health.py"),
     Twin("src/likewise/backends/postgres/indexing_async.py", "src/likewise/backends/postgres/indexing.py"),
     Twin("src/likewise/backends/postgres/tuning_async.py", "src/likewise/backends/postgres/tuning.py"),
+    Twin("src/likewise/backends/postgres/query_cache_async.py", "src/likewise/backends/postgres/query_cache.py"),
     Twin("src/likewise/backends/postgres/borrowed_async.py", "src/likewise/backends/postgres/borrowed.py"),
     Twin("src/likewise/testing/suite_async.py", "src/likewise/testing/suite.py"),
     Twin("src/likewise/testing/clauses_collections_async.py", "src/likewise/testing/clauses_collections.py"),

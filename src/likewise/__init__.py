@@ -21,6 +21,7 @@ from likewise.abc import (
     Collection,
     Embedder,
     ModelCard,
+    QueryCacheUsage,
     ServerInfo,
     VectorStore,
 )
@@ -158,6 +159,7 @@ __all__ = [
     "Or",
     "Page",
     "PydanticCodec",
+    "QueryCacheUsage",
     "Record",
     "RecordExists",
     "RecordNotFound",

@@ -20,6 +20,7 @@ from likewise.abc.embedder import Embedder, ImageInput, Modality
 from likewise.abc.embedding_async import AsyncEmbedding, AsyncKnown
 from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
+from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.recent import RecentQueries
 from likewise.abc.runs import Run
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
@@ -62,6 +63,11 @@ class AsyncVectorStore(ABC):
     @abstractmethod
     def url(self) -> str:
         """Where the store is, without any secret; for PostgreSQL a connection string that psql accepts."""
+
+    @property
+    def query_cache_usage(self) -> QueryCacheUsage:
+        """What the queries that are remembered in the database did for this store; all zero where none are."""
+        return QueryCacheUsage()
 
     @abstractmethod
     async def info(self) -> ServerInfo:

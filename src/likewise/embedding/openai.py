@@ -79,6 +79,8 @@ class OpenAIEmbedder(Embedder):
     Deadlines are obeyed. ``InvalidArgument`` for arguments that cannot work.
     """
 
+    remote = True
+
     def __init__(
         self,
         model: str,

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder
 from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
+from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.running import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
 from likewise.abc.stores import VectorStore
@@ -29,6 +30,7 @@ from likewise.backends.postgres._url import check_url, public_url
 from likewise.backends.postgres.borrowed import BorrowedConnection, borrow
 from likewise.backends.postgres.collection import PostgresCollection
 from likewise.backends.postgres.connection import Database, OwnPool, Source, rows
+from likewise.backends.postgres.query_cache import SharedQueryCache
 from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
 from likewise.schema import CollectionSpec, check_name
 
@@ -62,12 +64,14 @@ class PostgresStore(VectorStore):
         embedders: EmbedderResolver,
         schema: str = "public",
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> None:
         self._database = database
         self._url = url
         self._embedders = embedders
         self._schema = check_name(schema, "schema")
         self._server = server
+        self._queries = SharedQueryCache(database, on=query_cache)
 
     @classmethod
     def open(
@@ -78,10 +82,11 @@ class PostgresStore(VectorStore):
         schema: str = "public",
         max_connections: int = 10,
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> Self:
         """Open a database by its connection string; ``BackendUnavailable`` if it cannot be reached.
 
-        ``server`` is an embedded server that the store leaves when it is closed.
+        ``server`` is an embedded server that the store leaves when it is closed. ``query_cache`` as for ``connect_async``.
         """
         check_url(url)
         with translating():
@@ -90,7 +95,9 @@ class PostgresStore(VectorStore):
                 shown = public_url(url, first.info)
         pool = OwnPool(url, max_connections=max_connections)
         pool.open()
-        store = cls(Database(pool), url=shown, embedders=embedders, schema=schema, server=server)
+        store = cls(
+            Database(pool), url=shown, embedders=embedders, schema=schema, server=server, query_cache=query_cache
+        )
         try:
             info = store.info()
         except BaseException:
@@ -101,10 +108,12 @@ class PostgresStore(VectorStore):
         return store
 
     @classmethod
-    def attach(cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public") -> Self:
+    def attach(
+        cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public", query_cache: bool | None = None
+    ) -> Self:
         """A store on connections that the caller lends, and keeps."""
         source = borrow(lender)
-        return cls(Database(source), url="postgresql://", embedders=embedders, schema=schema)
+        return cls(Database(source), url="postgresql://", embedders=embedders, schema=schema, query_cache=query_cache)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -113,6 +122,10 @@ class PostgresStore(VectorStore):
     @property
     def url(self) -> str:
         return self._url
+
+    @property
+    def query_cache_usage(self) -> QueryCacheUsage:
+        return self._queries.usage
 
     @property
     def source(self) -> Source:
@@ -149,12 +162,17 @@ class PostgresStore(VectorStore):
                 self._install(connection)
                 self._create_or_migrate(connection, spec, embedder)
             table = self._table(spec.name)
-        return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, embedder)
 
     def collection(self, name: str) -> PostgresCollection:
         table = self._table(name)
-        embedder = opened_embedder(table.spec, table.model, self._embedders)
-        return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, opened_embedder(table.spec, table.model, self._embedders))
+
+    def _opened(self, table: Table, embedder: Embedder | None) -> PostgresCollection:
+        opened = PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        # Not so the collections that ``using`` makes of it: nothing of ours comes into a caller's transaction.
+        opened._embedding.shared = self._queries
+        return opened
 
     def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
         known = [spec.name for spec in self.collections()]

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder
 from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
+from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.running_async import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec
 from likewise.abc.stores_async import AsyncVectorStore
@@ -28,6 +29,7 @@ from likewise.backends.postgres._url import check_url, public_url
 from likewise.backends.postgres.borrowed_async import AsyncBorrowedConnection, borrow
 from likewise.backends.postgres.collection_async import AsyncPostgresCollection
 from likewise.backends.postgres.connection_async import AsyncDatabase, AsyncOwnPool, AsyncSource, rows
+from likewise.backends.postgres.query_cache_async import AsyncSharedQueryCache
 from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
 from likewise.schema import CollectionSpec, check_name
 
@@ -61,12 +63,14 @@ class AsyncPostgresStore(AsyncVectorStore):
         embedders: EmbedderResolver,
         schema: str = "public",
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> None:
         self._database = database
         self._url = url
         self._embedders = embedders
         self._schema = check_name(schema, "schema")
         self._server = server
+        self._queries = AsyncSharedQueryCache(database, on=query_cache)
 
     @classmethod
     async def open(
@@ -77,10 +81,11 @@ class AsyncPostgresStore(AsyncVectorStore):
         schema: str = "public",
         max_connections: int = 10,
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> Self:
         """Open a database by its connection string; ``BackendUnavailable`` if it cannot be reached.
 
-        ``server`` is an embedded server that the store leaves when it is closed.
+        ``server`` is an embedded server that the store leaves when it is closed. ``query_cache`` as for ``connect_async``.
         """
         check_url(url)
         with translating():
@@ -89,7 +94,9 @@ class AsyncPostgresStore(AsyncVectorStore):
                 shown = public_url(url, first.info)
         pool = AsyncOwnPool(url, max_connections=max_connections)
         await pool.open()
-        store = cls(AsyncDatabase(pool), url=shown, embedders=embedders, schema=schema, server=server)
+        store = cls(
+            AsyncDatabase(pool), url=shown, embedders=embedders, schema=schema, server=server, query_cache=query_cache
+        )
         try:
             info = await store.info()
         except BaseException:
@@ -100,10 +107,14 @@ class AsyncPostgresStore(AsyncVectorStore):
         return store
 
     @classmethod
-    def attach(cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public") -> Self:
+    def attach(
+        cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public", query_cache: bool | None = None
+    ) -> Self:
         """A store on connections that the caller lends, and keeps."""
         source = borrow(lender)
-        return cls(AsyncDatabase(source), url="postgresql://", embedders=embedders, schema=schema)
+        return cls(
+            AsyncDatabase(source), url="postgresql://", embedders=embedders, schema=schema, query_cache=query_cache
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,6 +123,10 @@ class AsyncPostgresStore(AsyncVectorStore):
     @property
     def url(self) -> str:
         return self._url
+
+    @property
+    def query_cache_usage(self) -> QueryCacheUsage:
+        return self._queries.usage
 
     @property
     def source(self) -> AsyncSource:
@@ -148,12 +163,17 @@ class AsyncPostgresStore(AsyncVectorStore):
                 await self._install(connection)
                 await self._create_or_migrate(connection, spec, embedder)
             table = await self._table(spec.name)
-        return AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, embedder)
 
     async def collection(self, name: str) -> AsyncPostgresCollection:
         table = await self._table(name)
-        embedder = opened_embedder(table.spec, table.model, self._embedders)
-        return AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, opened_embedder(table.spec, table.model, self._embedders))
+
+    def _opened(self, table: Table, embedder: Embedder | None) -> AsyncPostgresCollection:
+        opened = AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        # Not so the collections that ``using`` makes of it: nothing of ours comes into a caller's transaction.
+        opened._embedding.shared = self._queries
+        return opened
 
     async def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
         known = [spec.name for spec in await self.collections()]
