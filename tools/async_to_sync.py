@@ -54,6 +54,7 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/abc/stores_async.py", "src/likewise/abc/stores.py"),
     Twin("src/likewise/abc/embedding_async.py", "src/likewise/abc/embedding.py"),
     Twin("src/likewise/abc/loading_async.py", "src/likewise/abc/loading.py"),
+    Twin("src/likewise/embedding/pipeline_async.py", "src/likewise/embedding/pipeline.py"),
     Twin("src/likewise/typed_async.py", "src/likewise/typed.py"),
     Twin("src/likewise/backends/memory/store_async.py", "src/likewise/backends/memory/store.py"),
     Twin("src/likewise/backends/memory/collection_async.py", "src/likewise/backends/memory/collection.py"),
