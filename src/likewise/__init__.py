@@ -21,6 +21,7 @@ from likewise.abc import (
     Collection,
     Embedder,
     ModelCard,
+    QueryCacheUsage,
     ServerInfo,
     VectorStore,
 )
@@ -161,6 +162,7 @@ __all__ = [
     "Or",
     "Page",
     "PydanticCodec",
+    "QueryCacheUsage",
     "Record",
     "RecordExists",
     "RecordNotFound",

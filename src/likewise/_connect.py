@@ -22,6 +22,7 @@ def connect(
     schema: str = "public",
     max_connections: int = 10,
     keep_running: bool = False,
+    query_cache: bool | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> VectorStore:
     """Open a store; use it as an async context manager, or ``close`` it.
@@ -36,7 +37,8 @@ def connect(
     ============================ ===================================================================================
 
     ``schema`` is where tables are made, ``max_connections`` bounds the pool. ``keep_running`` leaves an embedded server running
-    when its last user goes; ``progress`` is told what an embedded server is busy with when it takes long.
+    when its last user goes. ``query_cache`` remembers the vectors of queries in the database, for all processes: always, never, or (None) for
+    models that leave the machine, for which asking the database is the shorter way; ``progress`` is told what an embedded server is busy with when it takes long.
 
     ``InvalidArgument`` for a URL that cannot be read, ``BackendUnavailable`` if the database does not answer.
     """
@@ -51,7 +53,9 @@ def connect(
         from likewise.backends.postgres import PostgresStore
 
         assert url is not None
-        return PostgresStore.open(url, embedders=_embedder, schema=schema, max_connections=max_connections)
+        return PostgresStore.open(
+            url, embedders=_embedder, schema=schema, max_connections=max_connections, query_cache=query_cache
+        )
     if scheme == "embedded":
         from likewise.backends.postgres import PostgresStore
         from likewise.backends.postgres.embedded import EmbeddedServer
@@ -61,7 +65,12 @@ def connect(
         run_blocking(server.start)
         try:
             return PostgresStore.open(
-                server.url(), embedders=_embedder, schema=schema, max_connections=max_connections, server=server
+                server.url(),
+                embedders=_embedder,
+                schema=schema,
+                max_connections=max_connections,
+                server=server,
+                query_cache=query_cache,
             )
         except BaseException:
             run_blocking(server.close)
@@ -71,15 +80,16 @@ def connect(
     )
 
 
-def attach(connection: Any, *, schema: str = "public") -> VectorStore:
+def attach(connection: Any, *, schema: str = "public", query_cache: bool | None = None) -> VectorStore:
     """A store on what the caller lends: a psycopg connection or pool, or SQLAlchemy's engine, connection or session (psycopg 3).
 
     On a connection or session the store works inside the caller's transaction, which it never commits or rolls back: records and
-    other rows become visible together, or not at all. On a pool or engine each call is a transaction of its own.
+    other rows become visible together, or not at all. On a pool or engine each call is a transaction of its own, and ``query_cache`` is as
+    for ``connect``; on a connection or session queries are not remembered in the database, for that would be in the transaction.
     """
     from likewise.backends.postgres import PostgresStore
 
-    return PostgresStore.attach(connection, embedders=_embedder, schema=schema)
+    return PostgresStore.attach(connection, embedders=_embedder, schema=schema, query_cache=query_cache)
 
 
 def embedded_options(url: str | None) -> tuple[Path | None, int | None]:

@@ -64,7 +64,14 @@ class LikewiseError(Exception):
 
 
 class InvalidArgument(LikewiseError, ValueError):
-    """The call's arguments cannot work."""
+    """The call's arguments cannot work.
+
+    ``position`` is the place (from 0) of what is wrong in a sequence that was given, where the error is about one of several.
+    """
+
+    def __init__(self, message: str | None = None, *, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 class InvalidFilter(InvalidArgument):
@@ -80,9 +87,8 @@ class InvalidRecord(InvalidArgument):
     def __init__(
         self, message: str | None = None, *, record_id: str | None = None, position: int | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, position=position)
         self.record_id = record_id
-        self.position = position
 
 
 class DimensionMismatch(InvalidArgument):
@@ -97,11 +103,10 @@ class DimensionMismatch(InvalidArgument):
         record_id: str | None = None,
         position: int | None = None,
     ) -> None:
-        super().__init__(message or f"expected a vector of dimension {expected}, got {actual}")
+        super().__init__(message or f"expected a vector of dimension {expected}, got {actual}", position=position)
         self.expected = expected
         self.actual = actual
         self.record_id = record_id
-        self.position = position
 
 
 class NotFound(LikewiseError, LookupError):

@@ -355,7 +355,7 @@ def test_a_collection_embeds_by_it(server: Server, monkeypatch: pytest.MonkeyPat
         server.answer = embeddings(16)
         notes.upsert([Record("a", content="a red dress"), Record("b", content="blue sky")])
         assert notes.search("a red dress", top_k=1)[0].id == "a"
-        with pytest.raises(likewise.InvalidRecord, match="text 0 is empty"):
+        with pytest.raises(likewise.InvalidRecord, match=r"record 'c' \(number 0\): its text is empty"):
             notes.upsert(Record("c", content=""))
     assert load_embedder("openai:collected@16") is notes.embedder
     load_embedder("openai:collected@16").close()

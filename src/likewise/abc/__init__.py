@@ -2,6 +2,7 @@
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder, ImageInput, Modality, ModelCard
+from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.stores import Collection, VectorStore
 from likewise.abc.stores_async import AsyncCollection, AsyncVectorStore
 
@@ -14,6 +15,7 @@ __all__ = [
     "ImageInput",
     "Modality",
     "ModelCard",
+    "QueryCacheUsage",
     "ServerInfo",
     "VectorStore",
 ]

@@ -52,6 +52,8 @@ class Block:
     content: Sequence[str | None]
     modality: Sequence[Modality | None] | None
     content_id: Sequence[str | None] | None
+    #: What the collection's own vectors were embedded from (``digests``); None if none of them was.
+    embedded: Sequence[bytes | None] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,6 +72,7 @@ class Block:
             chosen(self.content),
             None if self.modality is None else chosen(self.modality),
             None if self.content_id is None else chosen(self.content_id),
+            None if self.embedded is None else chosen(self.embedded),
         )
 
 
@@ -93,6 +96,7 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
         [c for b in blocks for c in b.content],
         None if first.modality is None else [m for b in blocks for m in b.modality or ()],
         None if first.content_id is None else [c for b in blocks for c in b.content_id or ()],
+        None if all(b.embedded is None for b in blocks) else [e for b in blocks for e in b.embedded or [None] * len(b)],
     )
 
 
@@ -112,6 +116,7 @@ def rows_of_block(block: Block) -> Iterator[Prepared]:
             block.content[i],
             None if block.modality is None else block.modality[i],
             None if block.content_id is None else block.content_id[i],
+            None if block.embedded is None else block.embedded[i],
         )
 
 

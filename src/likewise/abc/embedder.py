@@ -56,7 +56,12 @@ class Embedder(ABC):
 
     The methods block; callers that must not wait run them in an executor of their own. Implementations are safe to call from
     several threads, load their weights at the first use (or in ``warm_up``), and do no I/O in the constructor.
+
+    ``remote`` says that what is embedded leaves the machine, so that a call takes long or costs money; then queries are remembered in the
+    database too, unless ``connect`` was told otherwise.
     """
+
+    remote: bool = False
 
     @property
     @abstractmethod

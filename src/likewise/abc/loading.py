@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import Block
-from likewise.abc.columns import Columns
+from likewise.abc.runs import Run
 from likewise.abc.sources import LoadMark, Piece, last_id, piece_size, pieces_after
 from likewise.errors import DimensionMismatch, InvalidRecord
-from likewise.records import LoadPhase, LoadProgress, LoadReport, Record, RejectedRecord
+from likewise.records import LoadPhase, LoadProgress, LoadReport, RejectedRecord
 
 if TYPE_CHECKING:
     from likewise.abc.stores import Collection, Progress
@@ -78,9 +78,11 @@ class PartsLoad:
         self._rejected: list[RejectedRecord] = []
         self._read = 0
         self._said = 0.0
+        self._block_rows = 1
 
-    def run(self, records: object, most: int) -> LoadReport:
-        """Load the records, in pieces of at most ``most``."""
+    def run(self, records: object, most: int, block_rows: int) -> LoadReport:
+        """Load the records, in pieces of at most ``most``, checked in blocks of at most ``block_rows``."""
+        self._block_rows = block_rows
         check_deadline()
         before = None if self._token is None else self._collection._load_mark(self._token)
         start = before or LoadMark(0, None, False)
@@ -100,28 +102,36 @@ class PartsLoad:
         part.end()
         written += self._write(part)
         self._say("done", at_once=True)
-        return LoadReport(self._read, written, tuple(self._rejected), start.position)
+        rejected = sorted(self._rejected, key=lambda one: one.position)
+        return LoadReport(self._read, written, tuple(rejected), start.position)
 
     def _write(self, part: Part) -> int:
         return self._collection._write_part(part, replace=self._replace, progress=self._pass_on)
 
     def _good(self, piece: Piece, position: int) -> list[Block]:
         """The rows of the piece that can be stored; the others are rejected, or the first of them is an error."""
+        rejected: list[InvalidRecord] | None = [] if self._skip_invalid else None
+        known = self._collection._stored_vectors if self._replace else None
         blocks: list[Block] = []
+        for run in self._collection._runs(piece, position, known, rejected):
+            blocks += self._sound(run)
+        for error in rejected or ():
+            assert error.position is not None
+            self._reject(error, error.position, None)
+        return blocks
+
+    def _sound(self, run: Run) -> list[Block]:
         try:
-            for block in self._collection._checked(piece, position):
-                blocks.append(block)
-            return blocks
+            return list(run.blocks(self._collection.spec, self._block_rows))
         except (InvalidRecord, DimensionMismatch) as error:
             if not self._skip_invalid:
                 raise
-            if len(piece) == 1:
-                self._reject(error, position, last_id(piece))
+            if len(run) == 1:
+                self._reject(error, run.position, last_id(run.piece))
                 return []
-        records: list[Record] = list(piece.records()) if isinstance(piece, Columns) else piece
-        half = len(records) // 2
-        first = self._good(records[:half], position)
-        return first + self._good(records[half:], position + half)
+        run = run.as_records()
+        half = len(run) // 2
+        return self._sound(run.part(0, half)) + self._sound(run.part(half, len(run)))
 
     def _reject(self, error: InvalidRecord | DimensionMismatch, position: int, record_id: str | None) -> None:
         # What an error keeps alive, the frames of the call and so the records, goes; the text says it all.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from likewise.abc.embedder import Embedder
@@ -13,11 +14,26 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["QueryCache", "cache_of"]
+__all__ = ["QueryCache", "QueryCacheUsage", "cache_of"]
 
 #: How many queries are remembered for a model, and how long one may be.
 MOST_QUERIES = 1_000
 LONGEST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueryCacheUsage:
+    """What the queries remembered in a database did for a store, since it was opened.
+
+    ``hits`` were found there and ``misses`` were not; ``stored`` were put there. ``failures`` counts how often it could not be read or
+    written, which fails no search; ``last_failure`` says why, and is empty if there was none.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    stored: int = 0
+    failures: int = 0
+    last_failure: str = ""
 
 
 class QueryCache:

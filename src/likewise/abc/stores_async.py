@@ -11,20 +11,22 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from likewise.abc.blocks import Block, block_of_columns, block_of_records
+from likewise.abc.blocks import Block
 from likewise.abc.calibrating_async import Match, fit_to_collection
 from likewise.abc.columns import Columns
+from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import MODALITIES, Embedder, ImageInput, Modality
-from likewise.abc.embedding_async import AsyncEmbedding
+from likewise.abc.embedding_async import AsyncEmbedding, AsyncKnown
 from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
 from likewise.abc.recent import RecentQueries
+from likewise.abc.runs import Run
 from likewise.abc.similarities import Similarities, check_similarity
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
-from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks, prepare
+from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks
 from likewise.abc.vector_stores_async import AsyncVectorStore
 from likewise.calibration import PRIOR, Calibration
-from likewise.errors import InvalidArgument, RecordNotFound
+from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
 from likewise.records import Include, LoadProgress, LoadReport, Page, Record, SearchResults, VectorInput
 from likewise.schema import CollectionSpec, IndexInfo, IndexProgress, MetadataIndex, VectorHealth, VectorIndex
@@ -148,7 +150,7 @@ class AsyncCollection(ABC):
             part_rows=check_limit(part_rows, "part_rows"),
             progress=progress,
         )
-        return await load.run(records, BATCH_ROWS)
+        return await load.run(records, BATCH_ROWS, BLOCK_ROWS)
 
     @abstractmethod
     async def delete(self, ids: str | Iterable[str] | None = None, *, where: Where = None) -> int:
@@ -412,33 +414,37 @@ class AsyncCollection(ABC):
 
     # --- for backends -----------------------------------------------------------------------------------------------------------
 
-    async def _batches(self, records: RecordSource, size: int = BATCH_ROWS) -> AsyncIterator[list[Prepared]]:
-        """The records checked, embedded where they have no vector, in batches of at most ``size``."""
+    async def _batches(self, records: RecordSource, known: AsyncKnown | None) -> AsyncIterator[list[Prepared]]:
+        """The records checked, embedded where they have no vector and it is not ``known``, in batches."""
         position = 0
-        for batch in chunks(as_records(records), size):
-            embedded = await self._embedding.missing(batch, position)
-            yield [prepare(record, self._spec, position + i) for i, record in enumerate(embedded)]
+        for batch in chunks(as_records(records), BATCH_ROWS):
+            for run in await self._runs(batch, position, known):
+                yield run.prepared(self._spec)
             position += len(batch)
 
-    async def _blocks(self, records: RecordSource) -> AsyncIterator[Block]:
+    async def _blocks(self, records: RecordSource, known: AsyncKnown | None) -> AsyncIterator[Block]:
         """The same by column, in blocks of at most ``BLOCK_ROWS``, for backends that load in bulk."""
         position = 0
         for piece in pieces(records, BATCH_ROWS):
-            async for block in self._checked(piece, position):
-                yield block
+            for run in await self._runs(piece, position, known):
+                for block in run.blocks(self._spec, BLOCK_ROWS):
+                    yield block
             position += len(piece)
 
-    async def _checked(self, piece: Piece, position: int) -> AsyncIterator[Block]:
-        """A piece of an input, checked and embedded; ``position`` is the place of its first row in the input."""
+    async def _runs(
+        self, piece: Piece, position: int, known: AsyncKnown | None, rejected: list[InvalidRecord] | None = None
+    ) -> list[Run]:
+        """A piece of an input, embedded; ``position`` is the place of its first row. What cannot be is an error, or is ``rejected``."""
         if isinstance(piece, Columns):
             if self.embedder is None or piece.placed:
-                for low in range(0, len(piece), BLOCK_ROWS):
-                    yield block_of_columns(piece.part(low, low + BLOCK_ROWS), self._spec, position + low)
-                return
+                return [Run(piece, position)]
             piece = list(piece.records())
-        embedded = await self._embedding.missing(piece, position)
-        for low in range(0, len(embedded), BLOCK_ROWS):
-            yield block_of_records(embedded[low : low + BLOCK_ROWS], self._spec, position + low)
+        field = self._spec.vector_fields.get("")
+        return await self._embedding.missing(piece, position, field, known=known, rejected=rejected)
+
+    @abstractmethod
+    async def _stored_vectors(self, ids: list[str]) -> Mapping[str, StoredVector]:
+        """What is stored under these ids of vectors that a model made, with the digests of what it made them from."""
 
     @abstractmethod
     async def _load_mark(self, token: str) -> LoadMark | None:

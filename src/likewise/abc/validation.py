@@ -66,6 +66,8 @@ class Prepared:
     content: str | None
     modality: Modality | None
     content_id: str | None
+    #: What the collection's own vector was embedded from, as ``digests`` has it; None if it was given.
+    embedded: bytes | None = None
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

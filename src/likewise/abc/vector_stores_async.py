@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.query_cache import QueryCacheUsage
 from likewise.schema import CollectionSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class AsyncVectorStore(ABC):
     @abstractmethod
     def url(self) -> str:
         """Where the store is, without any secret; for PostgreSQL a connection string that psql accepts."""
+
+    @property
+    def query_cache_usage(self) -> QueryCacheUsage:
+        """What the queries that are remembered in the database did for this store; all zero where none are."""
+        return QueryCacheUsage()
 
     @abstractmethod
     async def info(self) -> ServerInfo:

@@ -30,7 +30,17 @@ def decode_images(images: Sequence[ImageInput]) -> Iterator[PIL.Image.Image]:
     """Each of the pictures in RGB, one at a time; ``InvalidArgument`` names the position of one that cannot be used."""
     if isinstance(images, str | bytes | os.PathLike):
         raise InvalidArgument("expected a list of pictures, got one: put it in a list")
-    return (decode_image(image, what=f"picture {position}") for position, image in enumerate(images))
+    return _decoded(images)
+
+
+def _decoded(images: Sequence[ImageInput]) -> Iterator[PIL.Image.Image]:
+    for position, image in enumerate(images):
+        try:
+            picture = decode_image(image, what=f"picture {position}")
+        except InvalidArgument as error:
+            error.position = position
+            raise
+        yield picture
 
 
 def decode_image(

@@ -79,6 +79,8 @@ class OpenAIEmbedder(Embedder):
     Deadlines are obeyed. ``InvalidArgument`` for arguments that cannot work.
     """
 
+    remote = True
+
     def __init__(
         self,
         model: str,
@@ -206,13 +208,15 @@ class OpenAIEmbedder(Embedder):
         for position, text in enumerate(texts):
             if not text:
                 raise InvalidArgument(
-                    f"text {position} is empty; {self._card.name} embeds no empty texts: leave it out"
+                    f"text {position} is empty; {self._card.name} embeds no empty texts: leave it out",
+                    position=position,
                 )
             least = least_tokens(text)
             if self._card.max_tokens is not None and least > self._card.max_tokens:
                 raise InvalidArgument(
                     f"text {position} has {len(text):,} characters, which are at least {least:,} tokens; {self._card.name} takes at most "
-                    f"{self._card.max_tokens:,}: cut it into parts"
+                    f"{self._card.max_tokens:,}: cut it into parts",
+                    position=position,
                 )
             total += least
         return total
@@ -238,7 +242,8 @@ class OpenAIEmbedder(Embedder):
                     self._embed(call, half)
                 return
             raise InvalidArgument(
-                f"text {batch.start} is refused by {self._card.name} at {self._base_url}: {refused}; leave it out or change it"
+                f"text {batch.start} is refused by {self._card.name} at {self._base_url}: {refused}; leave it out or change it",
+                position=batch.start,
             ) from None
         call.result[batch.start : batch.stop] = vectors
 

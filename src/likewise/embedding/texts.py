@@ -15,11 +15,12 @@ def check_texts(texts: Sequence[str]) -> Sequence[str]:
         raise InvalidArgument("expected a list of texts, got one text: put it in a list")
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InvalidArgument(f"text {position} is a {type(text).__name__}; texts are str")
+            raise InvalidArgument(f"text {position} is a {type(text).__name__}; texts are str", position=position)
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise InvalidArgument(
-                f"text {position} has a lone surrogate at character {error.start}; it is not valid Unicode"
+                f"text {position} has a lone surrogate at character {error.start}; it is not valid Unicode",
+                position=position,
             ) from error
     return texts

@@ -16,6 +16,7 @@ backend's capabilities exclude is asserted to raise ``UnsupportedFeature``; noth
 from __future__ import annotations
 
 from likewise.testing.clauses_collections import CollectionClauses
+from likewise.testing.clauses_embedding import EmbeddingClauses
 from likewise.testing.clauses_filters import FilterClauses
 from likewise.testing.clauses_loading import LoadingClauses
 from likewise.testing.clauses_records import RecordClauses
@@ -32,5 +33,6 @@ class StoreContract(
     SearchClauses,
     SimilarityClauses,
     LoadingClauses,
+    EmbeddingClauses,
 ):
     """Every clause of the contract."""

@@ -15,6 +15,7 @@ backend's capabilities exclude is asserted to raise ``UnsupportedFeature``; noth
 from __future__ import annotations
 
 from likewise.testing.clauses_collections_async import AsyncCollectionClauses
+from likewise.testing.clauses_embedding_async import AsyncEmbeddingClauses
 from likewise.testing.clauses_filters_async import AsyncFilterClauses
 from likewise.testing.clauses_loading_async import AsyncLoadingClauses
 from likewise.testing.clauses_records_async import AsyncRecordClauses
@@ -31,5 +32,6 @@ class AsyncStoreContract(
     AsyncSearchClauses,
     AsyncSimilarityClauses,
     AsyncLoadingClauses,
+    AsyncEmbeddingClauses,
 ):
     """Every clause of the contract."""

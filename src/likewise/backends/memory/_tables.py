@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from likewise.abc.embedder import Embedder
+from likewise.abc.models import ModelIdentity, check_model
 from likewise.abc.sources import LoadMark
 from likewise.abc.specs import compare_specs, settled_spec
 from likewise.abc.validation import Prepared
@@ -27,6 +28,7 @@ __all__ = ["Tables", "record_from_row"]
 @dataclass(slots=True)
 class _Table:
     spec: CollectionSpec
+    model: ModelIdentity | None = None
     rows: dict[str, Prepared] = field(default_factory=dict)
     loads: dict[str, LoadMark] = field(default_factory=dict)
 
@@ -73,6 +75,11 @@ class Tables:
         with self._lock:
             return self._table(name).spec
 
+    def model(self, name: str) -> ModelIdentity | None:
+        """The model that makes a collection's vectors."""
+        with self._lock:
+            return self._table(name).model
+
     def ensure(self, wanted: CollectionSpec, embedder: Embedder | None) -> CollectionSpec:
         """The specification as it is stored, created or migrated if the wanted one asks for it."""
         with self._lock:
@@ -81,9 +88,12 @@ class Tables:
             wanted = settled_spec(wanted, None if table is None else table.spec, embedder)
             if table is None:
                 # As it would be read back: how to ensure a collection is not a part of it.
-                table = self._tables[wanted.name] = _Table(CollectionSpec.from_json(wanted.to_json()))
+                model = None if embedder is None else ModelIdentity.of(embedder.card)
+                table = self._tables[wanted.name] = _Table(CollectionSpec.from_json(wanted.to_json()), model)
                 return table.spec
             spec = table.spec
+            if spec.embedder == wanted.embedder:
+                check_model(table.model, embedder, wanted)
             if wanted.mode == "auto_migrate":
                 spec = replace(
                     spec,

@@ -9,7 +9,9 @@ from typing import Any, Literal, Self
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import rows_of_block
+from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
+from likewise.abc.embedding import Known
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark
 from likewise.abc.specs import stored_calibration
@@ -64,16 +66,16 @@ class MemoryCollection(Collection):
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
     def insert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
-        return self._tables.insert(self.name, self._prepared(records, progress))
+        return self._tables.insert(self.name, self._prepared(records, None, progress))
 
     def upsert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
-        return self._tables.upsert(self.name, self._prepared(records, progress))
+        return self._tables.upsert(self.name, self._prepared(records, self._stored_vectors, progress))
 
-    def _prepared(self, records: RecordSource, progress: Progress | None) -> list[Prepared]:
+    def _prepared(self, records: RecordSource, known: Known | None, progress: Progress | None) -> list[Prepared]:
         """All records, checked; nothing is written before the last one is."""
         check_deadline()
         prepared: list[Prepared] = []
-        for batch in self._batches(records):
+        for batch in self._batches(records, known):
             prepared += batch
             check_deadline()
             if progress is not None:
@@ -81,6 +83,14 @@ class MemoryCollection(Collection):
         if progress is not None:
             progress(LoadProgress("done", len(prepared)))
         return prepared
+
+    def _stored_vectors(self, ids: list[str]) -> Mapping[str, StoredVector]:
+        check_deadline()
+        return {
+            row.id: StoredVector(row.embedded, row.vectors[""])
+            for row in self._tables.find(self.name, ids)
+            if row.embedded is not None and "" in row.vectors
+        }
 
     def _load_mark(self, token: str) -> LoadMark | None:
         check_deadline()

@@ -8,7 +8,9 @@ from typing import Any, Literal, Self
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import rows_of_block
+from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
+from likewise.abc.embedding_async import AsyncKnown
 from likewise.abc.loading_async import AsyncPart
 from likewise.abc.sources import LoadMark
 from likewise.abc.specs import stored_calibration
@@ -63,16 +65,18 @@ class AsyncMemoryCollection(AsyncCollection):
     # --- writing ----------------------------------------------------------------------------------------------------------------
 
     async def insert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
-        return self._tables.insert(self.name, await self._prepared(records, progress))
+        return self._tables.insert(self.name, await self._prepared(records, None, progress))
 
     async def upsert(self, records: RecordSource, *, progress: Progress | None = None) -> int:
-        return self._tables.upsert(self.name, await self._prepared(records, progress))
+        return self._tables.upsert(self.name, await self._prepared(records, self._stored_vectors, progress))
 
-    async def _prepared(self, records: RecordSource, progress: Progress | None) -> list[Prepared]:
+    async def _prepared(
+        self, records: RecordSource, known: AsyncKnown | None, progress: Progress | None
+    ) -> list[Prepared]:
         """All records, checked; nothing is written before the last one is."""
         check_deadline()
         prepared: list[Prepared] = []
-        async for batch in self._batches(records):
+        async for batch in self._batches(records, known):
             prepared += batch
             check_deadline()
             if progress is not None:
@@ -80,6 +84,14 @@ class AsyncMemoryCollection(AsyncCollection):
         if progress is not None:
             progress(LoadProgress("done", len(prepared)))
         return prepared
+
+    async def _stored_vectors(self, ids: list[str]) -> Mapping[str, StoredVector]:
+        check_deadline()
+        return {
+            row.id: StoredVector(row.embedded, row.vectors[""])
+            for row in self._tables.find(self.name, ids)
+            if row.embedded is not None and "" in row.vectors
+        }
 
     async def _load_mark(self, token: str) -> LoadMark | None:
         check_deadline()

@@ -10,6 +10,7 @@ import numpy as np
 
 from likewise._deadline import check_deadline
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.models import opened_embedder
 from likewise.abc.specs import EmbedderResolver, resolve_spec
 from likewise.abc.stores import VectorStore
 from likewise.backends.memory._tables import Tables
@@ -48,8 +49,8 @@ class MemoryStore(VectorStore):
 
     def collection(self, name: str) -> MemoryCollection:
         check_deadline()
-        spec = self._tables.spec(name)
-        embedder = None if spec.embedder is None else self._embedders(spec.embedder)
+        spec, model = self._tables.spec(name), self._tables.model(name)
+        embedder = opened_embedder(spec, model, self._embedders)
         return MemoryCollection(self._tables, spec, embedder=embedder)
 
     def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from likewise._deadline import check_deadline
 from likewise.abc.capabilities import Capabilities, ServerInfo
+from likewise.abc.models import opened_embedder
 from likewise.abc.specs import EmbedderResolver, resolve_spec
 from likewise.abc.stores_async import AsyncVectorStore
 from likewise.backends.memory._tables import Tables
@@ -47,8 +48,8 @@ class AsyncMemoryStore(AsyncVectorStore):
 
     async def collection(self, name: str) -> AsyncMemoryCollection:
         check_deadline()
-        spec = self._tables.spec(name)
-        embedder = None if spec.embedder is None else self._embedders(spec.embedder)
+        spec, model = self._tables.spec(name), self._tables.model(name)
+        embedder = opened_embedder(spec, model, self._embedders)
         return AsyncMemoryCollection(self._tables, spec, embedder=embedder)
 
     async def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:

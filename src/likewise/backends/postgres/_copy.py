@@ -34,7 +34,7 @@ _jsonb = struct.Struct(">iB").pack
 
 def pack_block(table: Table, block: Block) -> bytes:
     """The rows of a block, with the columns in the order of ``_statements.written``."""
-    count = 3 + len(table.vectors) + (2 if table.spec.multimodal else 0)
+    count = 3 + len(table.vectors) + (2 if table.spec.multimodal else 0) + int(table.embedded)
     ids = [i.encode() for i in block.ids]
     columns: list[Iterable[bytes]] = [[_first(count, len(i)) + i for i in ids]]
     for name, _, element in table.vectors:
@@ -45,6 +45,9 @@ def pack_block(table: Table, block: Block) -> bytes:
     if table.spec.multimodal:
         columns.append(_pack_texts(block.modality or ()))
         columns.append(_pack_texts(block.content_id or ()))
+    if table.embedded:
+        digests = block.embedded or [None] * len(block)
+        columns.append([_NULL if d is None else _length(len(d)) + d for d in digests])
     return b"".join(chain.from_iterable(zip(*columns, strict=True)))
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "create_table",
     "default_vector_index",
     "drop_leftover",
+    "has_digests",
     "id_order_index",
     "index_definition",
     "index_rows",
@@ -75,6 +76,8 @@ def _columns(spec: CollectionSpec, extension: Extension) -> Iterator[tuple[str, 
     if spec.multimodal:
         yield "modality", sql.SQL("text NOT NULL DEFAULT 'text' CHECK (modality IN ('text', 'image'))")
         yield "content_id", sql.SQL("text")
+    if spec.embedder is not None:
+        yield "embedded", sql.SQL("bytea")
 
 
 def create_table(schema: str, spec: CollectionSpec, extension: Extension) -> sql.Composed:
@@ -123,9 +126,15 @@ def _expected(spec: CollectionSpec) -> dict[str, str]:
 
 
 def missing_columns(spec: CollectionSpec, columns: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The optional columns that the table lacks: metadata, content, modality, content_id and named vectors."""
+    """The optional columns that the table lacks: metadata, content, modality, content_id, named vectors, and what vectors were made of."""
     present = {c["name"] for c in columns}
-    return [name for name in _expected(spec) if name not in present and name not in ("id", "vector")]
+    optional = [*_expected(spec), *(["embedded"] if spec.embedder is not None else [])]
+    return [name for name in optional if name not in present and name not in ("id", "vector")]
+
+
+def has_digests(spec: CollectionSpec, columns: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the table has a column for what vectors were embedded from; it works without, and one of another type is the user's own."""
+    return spec.embedder is not None and any((c["name"], c["type"]) == ("embedded", "bytea") for c in columns)
 
 
 def table_differences(

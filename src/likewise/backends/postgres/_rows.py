@@ -17,6 +17,7 @@ from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
 from likewise._json import JsonValue
+from likewise.abc.digests import StoredVector
 from likewise.records import NOTHING, IncludeField, Record, stored_record
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ __all__ = [
     "BinaryParameter",
     "Element",
     "load_json",
+    "pack_reals",
     "pack_vector",
     "pack_vectors",
     "record_from_row",
+    "stored_vector",
+    "unpack_reals",
     "unpack_vector",
 ]
 
@@ -39,6 +43,8 @@ Element: TypeAlias = Literal["vector", "halfvec"]
 _decoder = json.JSONDecoder()
 _HEADER = struct.Struct(">HH")
 _ARRAY_HEADER = struct.Struct(">iiIii")
+_REAL = np.dtype([("length", ">i4"), ("number", ">f4")])
+_REAL_OID = 700
 NUMBERS: Mapping[Element, str] = {"vector": ">f4", "halfvec": ">f2"}
 
 
@@ -90,6 +96,25 @@ def unpack_vector(data: Buffer, element: Element) -> NDArray[np.float32]:
     vector = np.frombuffer(data, dtype=NUMBERS[element], offset=_HEADER.size).astype(np.float32)
     vector.flags.writeable = False
     return vector
+
+
+def pack_reals(vector: NDArray[np.float32]) -> BinaryParameter:
+    """A vector of shape (dimension,) as an array of PostgreSQL's ``real``, which is there whatever the version of pgvector."""
+    items = np.empty(vector.shape[0], _REAL)
+    items["length"], items["number"] = 4, vector
+    return BinaryParameter(_ARRAY_HEADER.pack(1, 0, _REAL_OID, vector.shape[0], 1) + items.tobytes())
+
+
+def unpack_reals(data: Sequence[float]) -> NDArray[np.float32]:
+    """An array of ``real`` as the driver gives it, as float32 of shape (dimension,)."""
+    vector = np.array(data, np.float32)
+    vector.flags.writeable = False
+    return vector
+
+
+def stored_vector(row: Mapping[str, Any], element: Element) -> StoredVector:
+    """The vector in a row of ``_statements.embedded``, with its digest."""
+    return StoredVector(bytes(row["embedded"]), unpack_vector(row["vector"], element))
 
 
 def load_json(data: str | bytes) -> JsonValue:

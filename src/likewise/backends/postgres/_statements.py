@@ -28,6 +28,7 @@ __all__ = [
     "delete_ids",
     "delete_where",
     "drop_index",
+    "embedded",
     "existing_ids",
     "get_many",
     "load_mark",
@@ -98,6 +99,15 @@ def get_many(table: Table, ids: Sequence[str], include: frozenset[IncludeField])
     return make_statement(text, parameters)
 
 
+def embedded(table: Table, ids: Sequence[str]) -> Statement:
+    """The own vectors of some rows that a model made, with the digests of what it made them from."""
+    parameters = Parameters()
+    text = sql.SQL("SELECT id, embedded, vector FROM {} WHERE id = ANY ({}) AND embedded IS NOT NULL").format(
+        table.name, parameters.add(list(ids), sql.SQL("text[]"))
+    )
+    return make_statement(text, parameters)
+
+
 def count(table: Table, where: Filter | None, *, most: int = 0) -> Statement:
     """How many rows match; with ``most`` it counts no further than that."""
     parameters = Parameters()
@@ -161,7 +171,8 @@ def set_calibration(table: Table, calibration: Calibration | None) -> Statement:
 def written(table: Table) -> list[str]:
     """The columns that are written, in order."""
     columns = ["id", *(column for _, column, _ in table.vectors), "metadata", "content"]
-    return columns + (["modality", "content_id"] if table.spec.multimodal else [])
+    columns += ["modality", "content_id"] if table.spec.multimodal else []
+    return columns + (["embedded"] if table.embedded else [])
 
 
 def _column_list(table: Table, prefix: str = "") -> sql.Composable:
@@ -184,6 +195,8 @@ def write(table: Table, block: Block, *, replace: bool) -> Statement:
     if table.spec.multimodal:
         arrays.append(parameters.add(list(block.modality or ()), text))
         arrays.append(parameters.add(list(block.content_id or ()), text))
+    if table.embedded:
+        arrays.append(parameters.add(list(block.embedded or [None] * len(block)), sql.SQL("bytea[]")))
     columns = _column_list(table)
     return make_statement(
         sql.SQL("INSERT INTO {0} ({1}) SELECT {1} FROM unnest({2}) AS given({1}) ORDER BY {3}{4}").format(

@@ -12,6 +12,7 @@ from typing import Any, cast
 from psycopg import sql
 
 from likewise._json import dumps
+from likewise.abc.models import ModelIdentity
 from likewise.backends.postgres._parameters import own_sql
 from likewise.backends.postgres._rows import Element
 from likewise.errors import InvalidFilter
@@ -139,6 +140,10 @@ class Table:
     indexes: Sequence[TableIndex] = field(default=())
     #: About how many rows there are.
     rows: float = 0.0
+    #: Whether there is a column for what the vectors were embedded from.
+    embedded: bool = False
+    #: The model that made the vectors, where that is known.
+    model: ModelIdentity | None = None
     #: (name, column, type) of each vector.
     vectors: tuple[tuple[str, str, Element], ...] = field(init=False, repr=False, compare=False)
     #: Statements of searches without a filter, which are the same text each time, with the settings that they make.

@@ -40,6 +40,8 @@ class BorrowedConnection(Source):
 class BorrowedPool(Source):
     """A pool or engine of the caller's: each call is a transaction of its own on one of its connections."""
 
+    separate = True
+
     def __init__(self, lender: Any) -> None:
         self._lender = lender
 

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from likewise.abc.columns import Columns
+from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark, is_held
@@ -117,7 +118,12 @@ class PostgresCollection(Collection):
         slow = self.embedder is not None and not (isinstance(records, Columns) and records.placed)
         lazy = not is_held(records)
         load = Load(self._database, table, replace=replace, slow=slow, lazy=lazy, progress=progress)
-        return load.run(self._blocks(records))
+        known = load.known if replace and slow and table.embedded else None
+        return load.run(self._blocks(records, known))
+
+    def _stored_vectors(self, ids: list[str]) -> Mapping[str, StoredVector]:
+        table = self._table()
+        return Load(self._database, table, replace=True).known(ids) if table.embedded else {}
 
     def _load_mark(self, token: str) -> LoadMark | None:
         table = self._table()

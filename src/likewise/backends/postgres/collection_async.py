@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from likewise.abc.columns import Columns
+from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
 from likewise.abc.loading_async import AsyncPart
 from likewise.abc.sources import LoadMark, is_held
@@ -116,7 +117,12 @@ class AsyncPostgresCollection(AsyncCollection):
         slow = self.embedder is not None and not (isinstance(records, Columns) and records.placed)
         lazy = not is_held(records)
         load = AsyncLoad(self._database, table, replace=replace, slow=slow, lazy=lazy, progress=progress)
-        return await load.run(self._blocks(records))
+        known = load.known if replace and slow and table.embedded else None
+        return await load.run(self._blocks(records, known))
+
+    async def _stored_vectors(self, ids: list[str]) -> Mapping[str, StoredVector]:
+        table = await self._table()
+        return await AsyncLoad(self._database, table, replace=True).known(ids) if table.embedded else {}
 
     async def _load_mark(self, token: str) -> LoadMark | None:
         table = await self._table()

@@ -36,6 +36,8 @@ class Source(ABC):
 
     #: Whether connections are in autocommit and nobody else's, so that a statement's own settings end with it.
     private: bool = False
+    #: Whether each call has a transaction of its own, so that nothing of ours comes into one of the caller's.
+    separate: bool = False
 
     @abstractmethod
     def connection(self) -> AbstractContextManager[Connection[Any]]:
@@ -49,6 +51,7 @@ class OwnPool(Source):
     """A pool of connections of our own."""
 
     private = True
+    separate = True
 
     def __init__(self, conninfo: str, *, max_connections: int) -> None:
         self._pool = ConnectionPool(

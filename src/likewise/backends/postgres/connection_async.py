@@ -35,6 +35,8 @@ class AsyncSource(ABC):
 
     #: Whether connections are in autocommit and nobody else's, so that a statement's own settings end with it.
     private: bool = False
+    #: Whether each call has a transaction of its own, so that nothing of ours comes into one of the caller's.
+    separate: bool = False
 
     @abstractmethod
     def connection(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
@@ -48,6 +50,7 @@ class AsyncOwnPool(AsyncSource):
     """A pool of connections of our own."""
 
     private = True
+    separate = True
 
     def __init__(self, conninfo: str, *, max_connections: int) -> None:
         self._pool = AsyncConnectionPool(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -20,9 +20,11 @@ from psycopg import Connection, errors, sql
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import Block, join_blocks
+from likewise.abc.digests import StoredVector
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._copy import COPY_END, COPY_START, SeenIds, pack_block
 from likewise.backends.postgres._indexing import most_known
+from likewise.backends.postgres._rows import stored_vector
 from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.connection import Database, Row, rows, run
 from likewise.backends.postgres.indexing import build_again
@@ -103,6 +105,18 @@ class Load:
         self._progress = progress
         self._rows = 0
         self._said = 0.0
+        #: The connection of the transaction that writes, while it does.
+        self._connection: Connection[Any] | None = None
+
+    def known(self, ids: list[str]) -> Mapping[str, StoredVector]:
+        """What is stored of vectors that a model made: asked on the connection that writes, if there is one already."""
+        statement = statements.embedded(self._table, ids)
+        if self._connection is None:
+            found = self._database.fetch(statement, collection=self._name)
+        else:
+            found = rows(self._connection, statement)
+        element = self._table.element("")
+        return {row["id"]: stored_vector(row, element) for row in found}
 
     def run(self, blocks: Iterator[Block]) -> int:
         """Write all of the blocks, or nothing; the number of ids written."""
@@ -120,6 +134,7 @@ class Load:
             self._say("done", count, at_once=True)
             return written
         with self._database.transaction(collection=self._name) as connection:
+            self._connection = connection
             everything = _chain(first, blocks)
             indexes = None
             if self._database.source.private and not self._slow:
@@ -250,6 +265,15 @@ class Load:
         stage = f"likewise_stage_{next(_stages)}"
         for statement in statements.stage_table(self._table, stage):
             run(connection, statement)
+        if self._slow:
+            # While a model embeds, no COPY goes on: what is stored already is looked up on this connection.
+            for block in blocks:
+                self._copy(connection, stage, _chain([block]), say=say)
+        else:
+            self._copy(connection, stage, blocks, say=say)
+        return stage
+
+    def _copy(self, connection: Connection[Any], stage: str, blocks: Iterator[Block], *, say: bool) -> None:
         with connection.cursor().copy(statements.copy(self._table, stage=stage)) as copy:
             copy.write(COPY_START)
             for block in blocks:
@@ -258,7 +282,6 @@ class Load:
                     self._say("rows", len(block))
                 copy.write(pack_block(self._table, block))
             copy.write(COPY_END)
-        return stage
 
     def _move(self, connection: Connection[Any], stage: str) -> int:
         self._say("move", 0, at_once=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,9 +19,11 @@ from psycopg import AsyncConnection, errors, sql
 
 from likewise._deadline import check_deadline
 from likewise.abc.blocks import Block, join_blocks
+from likewise.abc.digests import StoredVector
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._copy import COPY_END, COPY_START, SeenIds, pack_block
 from likewise.backends.postgres._indexing import most_known
+from likewise.backends.postgres._rows import stored_vector
 from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
 from likewise.backends.postgres.indexing_async import build_again
@@ -102,6 +104,18 @@ class AsyncLoad:
         self._progress = progress
         self._rows = 0
         self._said = 0.0
+        #: The connection of the transaction that writes, while it does.
+        self._connection: AsyncConnection[Any] | None = None
+
+    async def known(self, ids: list[str]) -> Mapping[str, StoredVector]:
+        """What is stored of vectors that a model made: asked on the connection that writes, if there is one already."""
+        statement = statements.embedded(self._table, ids)
+        if self._connection is None:
+            found = await self._database.fetch(statement, collection=self._name)
+        else:
+            found = await rows(self._connection, statement)
+        element = self._table.element("")
+        return {row["id"]: stored_vector(row, element) for row in found}
 
     async def run(self, blocks: AsyncIterator[Block]) -> int:
         """Write all of the blocks, or nothing; the number of ids written."""
@@ -119,6 +133,7 @@ class AsyncLoad:
             self._say("done", count, at_once=True)
             return written
         async with self._database.transaction(collection=self._name) as connection:
+            self._connection = connection
             everything = _chain(first, blocks)
             indexes = None
             if self._database.source.private and not self._slow:
@@ -251,6 +266,17 @@ class AsyncLoad:
         stage = f"likewise_stage_{next(_stages)}"
         for statement in statements.stage_table(self._table, stage):
             await run(connection, statement)
+        if self._slow:
+            # While a model embeds, no COPY goes on: what is stored already is looked up on this connection.
+            async for block in blocks:
+                await self._copy(connection, stage, _chain([block]), say=say)
+        else:
+            await self._copy(connection, stage, blocks, say=say)
+        return stage
+
+    async def _copy(
+        self, connection: AsyncConnection[Any], stage: str, blocks: AsyncIterator[Block], *, say: bool
+    ) -> None:
         async with connection.cursor().copy(statements.copy(self._table, stage=stage)) as copy:
             await copy.write(COPY_START)
             async for block in blocks:
@@ -259,7 +285,6 @@ class AsyncLoad:
                     self._say("rows", len(block))
                 await copy.write(pack_block(self._table, block))
             await copy.write(COPY_END)
-        return stage
 
     async def _move(self, connection: AsyncConnection[Any], stage: str) -> int:
         self._say("move", 0, at_once=True)

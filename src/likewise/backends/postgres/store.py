@@ -16,6 +16,8 @@ from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder
+from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
+from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.running import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
 from likewise.abc.stores import VectorStore
@@ -28,6 +30,7 @@ from likewise.backends.postgres._url import check_url, public_url
 from likewise.backends.postgres.borrowed import BorrowedConnection, borrow
 from likewise.backends.postgres.collection import PostgresCollection
 from likewise.backends.postgres.connection import Database, OwnPool, Source, rows
+from likewise.backends.postgres.query_cache import SharedQueryCache
 from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
 from likewise.schema import CollectionSpec, check_name
 
@@ -61,12 +64,14 @@ class PostgresStore(VectorStore):
         embedders: EmbedderResolver,
         schema: str = "public",
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> None:
         self._database = database
         self._url = url
         self._embedders = embedders
         self._schema = check_name(schema, "schema")
         self._server = server
+        self._queries = SharedQueryCache(database, on=query_cache)
 
     @classmethod
     def open(
@@ -77,10 +82,11 @@ class PostgresStore(VectorStore):
         schema: str = "public",
         max_connections: int = 10,
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> Self:
         """Open a database by its connection string; ``BackendUnavailable`` if it cannot be reached.
 
-        ``server`` is an embedded server that the store leaves when it is closed.
+        ``server`` is an embedded server that the store leaves when it is closed. ``query_cache`` as for ``connect_async``.
         """
         check_url(url)
         with translating():
@@ -89,7 +95,9 @@ class PostgresStore(VectorStore):
                 shown = public_url(url, first.info)
         pool = OwnPool(url, max_connections=max_connections)
         pool.open()
-        store = cls(Database(pool), url=shown, embedders=embedders, schema=schema, server=server)
+        store = cls(
+            Database(pool), url=shown, embedders=embedders, schema=schema, server=server, query_cache=query_cache
+        )
         try:
             info = store.info()
         except BaseException:
@@ -100,10 +108,12 @@ class PostgresStore(VectorStore):
         return store
 
     @classmethod
-    def attach(cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public") -> Self:
+    def attach(
+        cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public", query_cache: bool | None = None
+    ) -> Self:
         """A store on connections that the caller lends, and keeps."""
         source = borrow(lender)
-        return cls(Database(source), url="postgresql://", embedders=embedders, schema=schema)
+        return cls(Database(source), url="postgresql://", embedders=embedders, schema=schema, query_cache=query_cache)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,6 +122,10 @@ class PostgresStore(VectorStore):
     @property
     def url(self) -> str:
         return self._url
+
+    @property
+    def query_cache_usage(self) -> QueryCacheUsage:
+        return self._queries.usage
 
     @property
     def source(self) -> Source:
@@ -142,18 +156,23 @@ class PostgresStore(VectorStore):
 
     def ensure_collection(self, spec: CollectionSpec) -> PostgresCollection:
         spec, embedder = resolve_spec(spec, self._embedders)
-        table = self._as_wanted(spec)
+        table = self._as_wanted(spec, embedder)
         if table is None:
             with self._database.transaction() as connection:
                 self._install(connection)
                 self._create_or_migrate(connection, spec, embedder)
             table = self._table(spec.name)
-        return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, embedder)
 
     def collection(self, name: str) -> PostgresCollection:
         table = self._table(name)
-        embedder = None if table.spec.embedder is None else self._embedders(table.spec.embedder)
-        return PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, opened_embedder(table.spec, table.model, self._embedders))
+
+    def _opened(self, table: Table, embedder: Embedder | None) -> PostgresCollection:
+        opened = PostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        # Not so the collections that ``using`` makes of it: nothing of ours comes into a caller's transaction.
+        opened._embedding.shared = self._queries
+        return opened
 
     def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
         known = [spec.name for spec in self.collections()]
@@ -224,9 +243,10 @@ class PostgresStore(VectorStore):
         found = asked.fetch(self._registered(name)) if state["registry_exists"] else []
         if not found:
             raise CollectionNotFound(name, known=[s.name for s in self.collections()])
-        return self._table_from(state, CollectionSpec.from_json(found[0]["spec"]))
+        return self._table_from(state, found[0]["spec"])
 
-    def _table_from(self, state: Mapping[str, Any], spec: CollectionSpec) -> Table:
+    def _table_from(self, state: Mapping[str, Any], registered: Mapping[str, Any]) -> Table:
+        spec = CollectionSpec.from_json(registered)
         extension = _extension(state)
         if extension is None:
             raise BackendError(f"collection {spec.name!r} needs the extension pgvector, which this database has lost")
@@ -243,9 +263,11 @@ class PostgresStore(VectorStore):
             extension,
             indexes_from_rows(state["indexes"] or ()),
             rows=float(state["rows"] or 0),
+            embedded=_ddl.has_digests(spec, state["columns"] or ()),
+            model=ModelIdentity.from_json(registered.get("model")),
         )
 
-    def _as_wanted(self, spec: CollectionSpec) -> Table | None:
+    def _as_wanted(self, spec: CollectionSpec, embedder: Embedder | None) -> Table | None:
         """The table, if it is just what the specification says: then nothing is locked or written."""
         state = self._state(spec.name)
         if not state["registry_exists"] or not state["table_exists"]:
@@ -254,6 +276,8 @@ class PostgresStore(VectorStore):
         if not found:
             return None
         stored = CollectionSpec.from_json(found[0]["spec"])
+        if stored.embedder == spec.embedder:
+            check_model(ModelIdentity.from_json(found[0]["spec"].get("model")), embedder, spec)
         try:
             compare_specs(spec, stored)
         except SchemaMismatch:
@@ -262,7 +286,9 @@ class PostgresStore(VectorStore):
             return None
         if _ddl.table_differences(stored, state["columns"], state["primary_key"]):
             return None
-        return self._table_from(state, stored)
+        if spec.mode == "auto_migrate" and _ddl.missing_columns(stored, state["columns"]):
+            return None
+        return self._table_from(state, found[0]["spec"])
 
     # --- what changes the database ------------------------------------------------------------------------------------------------
 
@@ -319,6 +345,7 @@ class PostgresStore(VectorStore):
         found = rows(connection, self._registered(spec.name))
         registered = CollectionSpec.from_json(found[0]["spec"]) if found and state["table_exists"] else None
         spec = settled_spec(spec, registered, embedder)
+        model = None if embedder is None else stored_model(embedder.card)
         if not state["table_exists"]:
             connection.execute(_ddl.create_table(self._schema, spec, extension))
             connection.execute(_ddl.set_storage(self._schema, spec))
@@ -332,6 +359,9 @@ class PostgresStore(VectorStore):
             )
         else:
             stored = registered or spec
+            if found and stored.embedder == spec.embedder:
+                model = found[0]["spec"].get("model", model)
+                check_model(ModelIdentity.from_json(model), embedder, spec)
             if spec.mode == "auto_migrate":
                 stored = replace(
                     stored,
@@ -346,7 +376,7 @@ class PostgresStore(VectorStore):
         connection.execute(
             "insert into likewise.registry (schema_name, name, spec) values (%s, %s, %s)"
             " on conflict (schema_name, name) do update set spec = excluded.spec, updated_at = now()",
-            (self._schema, spec.name, Jsonb(spec.to_json())),
+            (self._schema, spec.name, Jsonb({**spec.to_json(), **({} if model is None else {"model": model})})),
         )
 
     def _add_missing(

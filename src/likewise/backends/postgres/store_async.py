@@ -15,6 +15,8 @@ from psycopg.types.json import Jsonb
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder
+from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
+from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.running_async import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
 from likewise.abc.stores_async import AsyncVectorStore
@@ -27,6 +29,7 @@ from likewise.backends.postgres._url import check_url, public_url
 from likewise.backends.postgres.borrowed_async import AsyncBorrowedConnection, borrow
 from likewise.backends.postgres.collection_async import AsyncPostgresCollection
 from likewise.backends.postgres.connection_async import AsyncDatabase, AsyncOwnPool, AsyncSource, rows
+from likewise.backends.postgres.query_cache_async import AsyncSharedQueryCache
 from likewise.errors import BackendError, CollectionNotFound, LikewiseError, SchemaMismatch, UnsupportedFeature
 from likewise.schema import CollectionSpec, check_name
 
@@ -60,12 +63,14 @@ class AsyncPostgresStore(AsyncVectorStore):
         embedders: EmbedderResolver,
         schema: str = "public",
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> None:
         self._database = database
         self._url = url
         self._embedders = embedders
         self._schema = check_name(schema, "schema")
         self._server = server
+        self._queries = AsyncSharedQueryCache(database, on=query_cache)
 
     @classmethod
     async def open(
@@ -76,10 +81,11 @@ class AsyncPostgresStore(AsyncVectorStore):
         schema: str = "public",
         max_connections: int = 10,
         server: EmbeddedServer | None = None,
+        query_cache: bool | None = None,
     ) -> Self:
         """Open a database by its connection string; ``BackendUnavailable`` if it cannot be reached.
 
-        ``server`` is an embedded server that the store leaves when it is closed.
+        ``server`` is an embedded server that the store leaves when it is closed. ``query_cache`` as for ``connect_async``.
         """
         check_url(url)
         with translating():
@@ -88,7 +94,9 @@ class AsyncPostgresStore(AsyncVectorStore):
                 shown = public_url(url, first.info)
         pool = AsyncOwnPool(url, max_connections=max_connections)
         await pool.open()
-        store = cls(AsyncDatabase(pool), url=shown, embedders=embedders, schema=schema, server=server)
+        store = cls(
+            AsyncDatabase(pool), url=shown, embedders=embedders, schema=schema, server=server, query_cache=query_cache
+        )
         try:
             info = await store.info()
         except BaseException:
@@ -99,10 +107,14 @@ class AsyncPostgresStore(AsyncVectorStore):
         return store
 
     @classmethod
-    def attach(cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public") -> Self:
+    def attach(
+        cls, lender: Any, *, embedders: EmbedderResolver, schema: str = "public", query_cache: bool | None = None
+    ) -> Self:
         """A store on connections that the caller lends, and keeps."""
         source = borrow(lender)
-        return cls(AsyncDatabase(source), url="postgresql://", embedders=embedders, schema=schema)
+        return cls(
+            AsyncDatabase(source), url="postgresql://", embedders=embedders, schema=schema, query_cache=query_cache
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -111,6 +123,10 @@ class AsyncPostgresStore(AsyncVectorStore):
     @property
     def url(self) -> str:
         return self._url
+
+    @property
+    def query_cache_usage(self) -> QueryCacheUsage:
+        return self._queries.usage
 
     @property
     def source(self) -> AsyncSource:
@@ -141,18 +157,23 @@ class AsyncPostgresStore(AsyncVectorStore):
 
     async def ensure_collection(self, spec: CollectionSpec) -> AsyncPostgresCollection:
         spec, embedder = resolve_spec(spec, self._embedders)
-        table = await self._as_wanted(spec)
+        table = await self._as_wanted(spec, embedder)
         if table is None:
             async with self._database.transaction() as connection:
                 await self._install(connection)
                 await self._create_or_migrate(connection, spec, embedder)
             table = await self._table(spec.name)
-        return AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, embedder)
 
     async def collection(self, name: str) -> AsyncPostgresCollection:
         table = await self._table(name)
-        embedder = None if table.spec.embedder is None else self._embedders(table.spec.embedder)
-        return AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        return self._opened(table, opened_embedder(table.spec, table.model, self._embedders))
+
+    def _opened(self, table: Table, embedder: Embedder | None) -> AsyncPostgresCollection:
+        opened = AsyncPostgresCollection(self._database, table, load=self._table, embedder=embedder)
+        # Not so the collections that ``using`` makes of it: nothing of ours comes into a caller's transaction.
+        opened._embedding.shared = self._queries
+        return opened
 
     async def drop_collection(self, name: str, *, missing_ok: bool = False) -> None:
         known = [spec.name for spec in await self.collections()]
@@ -223,9 +244,10 @@ class AsyncPostgresStore(AsyncVectorStore):
         found = await asked.fetch(self._registered(name)) if state["registry_exists"] else []
         if not found:
             raise CollectionNotFound(name, known=[s.name for s in await self.collections()])
-        return self._table_from(state, CollectionSpec.from_json(found[0]["spec"]))
+        return self._table_from(state, found[0]["spec"])
 
-    def _table_from(self, state: Mapping[str, Any], spec: CollectionSpec) -> Table:
+    def _table_from(self, state: Mapping[str, Any], registered: Mapping[str, Any]) -> Table:
+        spec = CollectionSpec.from_json(registered)
         extension = _extension(state)
         if extension is None:
             raise BackendError(f"collection {spec.name!r} needs the extension pgvector, which this database has lost")
@@ -242,9 +264,11 @@ class AsyncPostgresStore(AsyncVectorStore):
             extension,
             indexes_from_rows(state["indexes"] or ()),
             rows=float(state["rows"] or 0),
+            embedded=_ddl.has_digests(spec, state["columns"] or ()),
+            model=ModelIdentity.from_json(registered.get("model")),
         )
 
-    async def _as_wanted(self, spec: CollectionSpec) -> Table | None:
+    async def _as_wanted(self, spec: CollectionSpec, embedder: Embedder | None) -> Table | None:
         """The table, if it is just what the specification says: then nothing is locked or written."""
         state = await self._state(spec.name)
         if not state["registry_exists"] or not state["table_exists"]:
@@ -253,6 +277,8 @@ class AsyncPostgresStore(AsyncVectorStore):
         if not found:
             return None
         stored = CollectionSpec.from_json(found[0]["spec"])
+        if stored.embedder == spec.embedder:
+            check_model(ModelIdentity.from_json(found[0]["spec"].get("model")), embedder, spec)
         try:
             compare_specs(spec, stored)
         except SchemaMismatch:
@@ -261,7 +287,9 @@ class AsyncPostgresStore(AsyncVectorStore):
             return None
         if _ddl.table_differences(stored, state["columns"], state["primary_key"]):
             return None
-        return self._table_from(state, stored)
+        if spec.mode == "auto_migrate" and _ddl.missing_columns(stored, state["columns"]):
+            return None
+        return self._table_from(state, found[0]["spec"])
 
     # --- what changes the database ------------------------------------------------------------------------------------------------
 
@@ -320,6 +348,7 @@ class AsyncPostgresStore(AsyncVectorStore):
         found = await rows(connection, self._registered(spec.name))
         registered = CollectionSpec.from_json(found[0]["spec"]) if found and state["table_exists"] else None
         spec = settled_spec(spec, registered, embedder)
+        model = None if embedder is None else stored_model(embedder.card)
         if not state["table_exists"]:
             await connection.execute(_ddl.create_table(self._schema, spec, extension))
             await connection.execute(_ddl.set_storage(self._schema, spec))
@@ -333,6 +362,9 @@ class AsyncPostgresStore(AsyncVectorStore):
             )
         else:
             stored = registered or spec
+            if found and stored.embedder == spec.embedder:
+                model = found[0]["spec"].get("model", model)
+                check_model(ModelIdentity.from_json(model), embedder, spec)
             if spec.mode == "auto_migrate":
                 stored = replace(
                     stored,
@@ -347,7 +379,7 @@ class AsyncPostgresStore(AsyncVectorStore):
         await connection.execute(
             "insert into likewise.registry (schema_name, name, spec) values (%s, %s, %s)"
             " on conflict (schema_name, name) do update set spec = excluded.spec, updated_at = now()",
-            (self._schema, spec.name, Jsonb(spec.to_json())),
+            (self._schema, spec.name, Jsonb({**spec.to_json(), **({} if model is None else {"model": model})})),
         )
 
     async def _add_missing(
