@@ -38,7 +38,7 @@ __all__ = ["SharedQueryCache"]
 _log = logging.getLogger("likewise.backends.postgres")
 
 #: How many queries the table holds, and after how many that one process has added it is cut back to that.
-MOST_ROWS = 20_000
+MOST_ROWS = 10_000
 _EVERY = 100
 #: After a failure the table is left alone for so many seconds.
 _PAUSE_SECONDS = 60.0
