@@ -294,6 +294,18 @@ class TestDoctor:
         assert [f["check"] for f in done.json["findings"] if f["status"] == "error"] == ["collection things"]
         assert "INVALID" in vectors("collections").out
 
+    def test_a_collection_whose_model_is_another_one(self, vectors: Likewise, fresh_database_url: str) -> None:
+        with package.connect(fresh_database_url) as store:
+            store.ensure_collection(CollectionSpec("words", embedder="hashing"))
+            with store.transaction() as connection:
+                connection.execute(
+                    "update likewise.registry set spec = jsonb_set(spec, '{model,revision}', '\"0\"') where name = 'words'"
+                )
+        done = vectors("doctor", "--json")
+        assert done.code == Exit.OK
+        (warning,) = [f for f in done.json["findings"] if f["check"] == "collection words" and f["status"] == "warning"]
+        assert "'hashing' in revision '0'" in warning["detail"]
+
     def test_no_database(self, run: Likewise) -> None:
         done = run("doctor", "--json", "--database", "postgresql://me:secret@127.0.0.1:1/x?connect_timeout=2")
         assert done.code == Exit.FAILURE

@@ -71,6 +71,12 @@ def test_from_beginning_to_end(likewise: Likewise, fresh_database_url: str, tmp_
     assert found["collection"] == "demo"
     assert found["count"] == 10
 
+    with psycopg.connect(fresh_database_url) as connection:
+        connection.execute("update likewise.registry set spec = jsonb_set(spec, '{model,revision}', '\"0\"')")
+    anew = likewise("demo", "--json", "--html", report)
+    assert anew.code == Exit.OK, anew.err
+    assert anew.json["reused"] is False
+
     assert likewise("demo", "--reset", "--json", "--html", report).json["reused"] is False
 
 

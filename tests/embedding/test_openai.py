@@ -348,6 +348,37 @@ def test_the_extra_is_named_where_it_is_missing(embedder_of: Make, monkeypatch: 
         embedder_of().embed_texts(["a"])
 
 
+def test_a_text_that_the_server_refuses_is_left_out_and_the_others_are_stored(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIKEWISE_OPENAI_BASE_URL", server.url)
+
+    def answer(seen: Seen) -> Reply:
+        if any("forbidden" in text for text in seen.texts):
+            return problem(400, "against the policy")(seen)
+        return embeddings(16)(seen)
+
+    server.answer = answer
+    records = [Record(f"r{i}", content=f"text {i}") for i in range(20)]
+    records[6] = Record("policy", content="forbidden")
+    records[11] = Record("empty", content="")
+    records[12] = Record("long", content="word " * 300_000)
+    with likewise.connect("memory://") as store:
+        notes = store.ensure_collection(CollectionSpec("notes", embedder="openai:leftout@16"))
+        with pytest.raises(likewise.InvalidRecord, match=r"its text is refused .*against the policy") as caught:
+            notes.upsert(records[:10])
+        assert (caught.value.position, caught.value.record_id) == (6, "policy")
+        report = notes.load(records, skip_invalid=True)
+        assert [(r.position, r.id) for r in report.rejected][:2] == [(6, "policy"), (11, "empty")]
+        assert notes.count() == 20 - len(report.rejected)
+        server.answer = problem(401, "no")
+        notes.load(r for r in records if r.id not in ("policy", "empty", "long"))
+        with pytest.raises(ModelNotAvailable):
+            notes.load([Record("new", content="new")], skip_invalid=True)
+        assert notes.embedder is not None
+        notes.embedder.close()
+
+
 def test_a_collection_embeds_by_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIKEWISE_OPENAI_BASE_URL", server.url)
     with likewise.connect("memory://") as store:

@@ -211,7 +211,14 @@ def test_what_is_remembered_of_a_model_is_kept_when_a_collection_grows(opened: V
         opened.ensure_collection(wider)
 
 
-def test_halves_are_compared_as_they_are_stored(opened: VectorStore) -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_halves_are_compared_as_they_are_stored(opened: VectorStore, dtype: type[np.floating[Any]]) -> None:
+    class Doubles(Counting):
+        def embed_texts(self, texts: Sequence[str]) -> Any:
+            return super().embed_texts(texts).astype(dtype) * dtype(1.0 / 3.0)
+
+    model = Doubles()
+    register_embedder("contract", lambda _: model)
     things = opened.ensure_collection(CollectionSpec("things", embedder="contract", storage="halfvec"))
     records = [Record(f"r{i}", content=f"text {i}") for i in range(700)]
     things.upsert(records)

@@ -98,8 +98,9 @@ def digest_of(source: bytes, vector: NDArray[np.float32], field: VectorField) ->
     """The digest that is stored beside the vector."""
     import numpy as np
 
-    if field.storage == "halfvec":
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        vector = vector.astype(np.float32)  # a model may give numbers of another kind
+        if field.storage == "halfvec":
             vector = vector.astype(np.float16).astype(np.float32)
     return hashlib.sha256(source + vector.astype(">f4").tobytes()).digest()[:DIGEST_BYTES]
 

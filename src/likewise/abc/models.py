@@ -113,7 +113,8 @@ class AbsentEmbedder(Embedder):
             ("text", "image") if spec.multimodal else ("text",),
             revision=known.revision,
         )
-        self._problem = f"collection {spec.name!r} {problem}. Searches by vector and reading work without it"
+        #: Why the model is not to be had, and what works without it: what is raised.
+        self.problem = f"collection {spec.name!r} {problem}. Searches by vector and reading work without it"
 
     @property
     def card(self) -> ModelCard:
@@ -130,4 +131,4 @@ class AbsentEmbedder(Embedder):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise ModelNotAvailable(self._problem, model=self._card.name)
+        raise ModelNotAvailable(self.problem, model=self._card.name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import likewise
+from likewise.abc.models import AbsentEmbedder
 from likewise.abc.stores import Collection, VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
@@ -165,6 +166,8 @@ def _collections(store: VectorStore) -> Iterator[Finding]:
 
 def _collection(collection: Collection) -> Iterator[Finding]:
     what = f"collection {collection.name}"
+    if isinstance(collection.embedder, AbsentEmbedder):
+        yield Finding(what, "warning", collection.embedder.problem)
     indexes = collection.indexes()
     broken = [i.name for i in indexes if not i.valid]
     if broken:

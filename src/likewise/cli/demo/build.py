@@ -12,10 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from likewise.abc.models import AbsentEmbedder
 from likewise.abc.stores import Collection, VectorStore
 from likewise.abc.validation import chunks
 from likewise.cli.demo.catalog import Catalog
-from likewise.errors import CollectionNotFound, InvalidArgument, UnsupportedFeature
+from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch, UnsupportedFeature
 from likewise.records import Record
 from likewise.schema import CollectionSpec, Gin, Hnsw
 
@@ -58,7 +59,7 @@ def build(store: VectorStore, catalog: Catalog, progress: Progress) -> Built:
     seconds: dict[str, float] = {}
     with store.transaction() as connection:
         mark = _read_mark(connection)
-    collection = store.ensure_collection(CollectionSpec(COLLECTION, embedder=MODEL))
+    collection = _ensure(store, mark)
     assert collection.embedder is not None
     wanted = f"{_MARK} {_FORMAT} {catalog.fingerprint} {MODEL} {collection.embedder.card.revision}"
     records = list(_records(catalog))
@@ -74,6 +75,19 @@ def build(store: VectorStore, catalog: Catalog, progress: Progress) -> Built:
     collection.ensure_indexes(vector=Hnsw(), metadata=Gin())
     seconds["index"] = time.perf_counter() - started
     return Built(collection, reused, len(catalog.photographs), len(catalog.texts), len(catalog.products), seconds)
+
+
+def _ensure(store: VectorStore, mark: str | None) -> Collection:
+    spec = CollectionSpec(COLLECTION, embedder=MODEL)
+    try:
+        return store.ensure_collection(spec)
+    except SchemaMismatch:
+        stored = store.collection(COLLECTION)
+        if mark is None or stored.spec.embedder != MODEL or not isinstance(stored.embedder, AbsentEmbedder):
+            raise
+    # The demo's own, by another revision of its model: made anew, as after any other change of the demo.
+    store.drop_collection(COLLECTION)
+    return store.ensure_collection(spec)
 
 
 def remove(store: VectorStore) -> None:
