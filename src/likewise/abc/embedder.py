@@ -25,8 +25,8 @@ ImageInput: TypeAlias = "bytes | str | os.PathLike[str] | PIL.Image.Image"
 class ModelCard:
     """What is known of an embedding model before it is loaded.
 
-    ``max_tokens`` counts the model's own tokens, special ones included; a longer text is cut there by ``embed_texts``, or refused, as
-    ``overlong`` says.
+    ``max_tokens`` counts the model's own tokens, special ones included; a longer text is cut there by ``embed_texts``, refused, or pooled
+    (embedded in parts whose vectors are averaged), as ``overlong`` says.
     ``query_prompt`` and ``passage_prompt`` are what the model was trained to see before a text that searches and before one that is
     found (``"query: "``, ``"passage: "``); most models want neither.
     ``notice`` is what a user must be told before relying on the model (training data, licence of parts).
@@ -43,7 +43,7 @@ class ModelCard:
     notice: str = ""
     query_prompt: str = ""
     passage_prompt: str = ""
-    overlong: Literal["cut", "refused"] = "cut"
+    overlong: Literal["cut", "refused", "pooled"] = "cut"
 
 
 class Embedder(ABC):
