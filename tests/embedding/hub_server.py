@@ -33,13 +33,13 @@ class Hub:
     """The server's repository, and what it was asked. ``wrong`` decides for a request what goes wrong with it.
 
     That is a status, ``"cut"`` (half of the file comes, then the connection ends), ``"other"`` (bytes that are not those of the ``ETag``),
-    or None.
+    a dictionary of headers to be given instead, or None.
     """
 
     repository: str = "owner/tiny"
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=lambda: {"main": COMMIT})
-    wrong: Callable[[Request], int | str | None] = lambda _: None
+    wrong: Callable[[Request], int | str | dict[str, str] | None] = lambda _: None
     requests: list[Request] = field(default_factory=list)
     url: str = ""
 
@@ -112,6 +112,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _file(self, body: bytes, commit: str, wrong: object) -> None:
         headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if isinstance(wrong, dict):
+            headers |= wrong
         if wrong == "other":
             body = bytes(byte ^ 1 for byte in body)
         start = int(re.sub(r"bytes=(\d+)-.*", r"\1", self.headers.get("Range") or "bytes=0-"))

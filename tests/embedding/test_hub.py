@@ -104,17 +104,23 @@ def test_a_branch_that_moves_on_does_not_change_the_model(hub: Hub, loading: Loa
     assert find(source(LATER), loading).path("config.json").read_bytes() == b'{"newer": 1}'
 
 
-def test_what_other_programs_fetched_into_the_same_cache_serves(hub: Hub, loading: Loading) -> None:
+def test_what_other_programs_fetched_is_copied(
+    hub: Hub, loading: Loading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub
+    from huggingface_hub import constants
 
-    assert loading.cache_dir is not None
     for name in NAMES:
-        huggingface_hub.hf_hub_download("owner/tiny", name, cache_dir=loading.cache_dir, endpoint=hub.url, token=False)
-    found = find(source("main"), offline(loading))
-    assert found.revision == COMMIT
-    _flip(found.path("tokenizer.json"))
-    with pytest.raises(ModelNotAvailable, match=r"tokenizer\.json should have"):
-        find(source("main"), offline(loading))
+        huggingface_hub.hf_hub_download(
+            "owner/tiny", name, cache_dir=tmp_path / "theirs", endpoint=hub.url, token=False
+        )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "theirs"))
+    fetched = len(hub.asked("GET", "model.onnx"))
+    found = find(source("main"), loading)
+    assert {name: found.path(name).read_bytes() for name in NAMES} == FILES
+    assert len(hub.asked("GET", "model.onnx")) == fetched
+    shutil.rmtree(tmp_path / "theirs")
+    assert find(source("main"), offline(loading)).path("onnx/model.onnx").read_bytes() == FILES["onnx/model.onnx"]
 
 
 def test_no_token_is_sent_to_a_hub_at_another_address(hub: Hub, loading: Loading) -> None:
@@ -211,6 +217,54 @@ def test_contents_that_are_not_what_they_should_be_are_thrown_away(hub: Hub, loa
     assert find(source(checksums=SUMS), loading).revision == COMMIT
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": '"../../../../evil"'},
+        {"ETag": '"/tmp/evil"'},
+        {"ETag": '"..\\\\evil"'},
+        {"ETag": '".."'},
+        {"ETag": '""'},
+        {"X-Repo-Commit": "../../../../evil"},
+        {"X-Repo-Commit": LATER},
+        {"X-Repo-Commit": ""},
+    ],
+)
+def test_a_hub_cannot_write_outside_the_cache(hub: Hub, tmp_path: Path, headers: dict[str, str]) -> None:
+    hub.wrong = lambda _: headers
+    with pytest.raises(
+        ModelNotAvailable, match=r"under a name that would lead out of the cache|at another commit than"
+    ):
+        find(source(), Loading(cache_dir=tmp_path / "a" / "b" / "c" / "cache", endpoint=hub.url))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_nor_one_that_gives_another_name_when_it_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    heads = [0]
+
+    def wrong(request: Request) -> dict[str, str] | None:
+        heads[0] += request.method == "HEAD"
+        return {"ETag": '"/../../../../../../evil"'} if heads[0] % 2 == 0 else None
+
+    hub.wrong = wrong
+    cache = tmp_path / "a" / "cache"
+    with pytest.raises(ModelNotAvailable):
+        find(source(), Loading(cache_dir=cache, endpoint=hub.url))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(cache)]
+
+
+def test_a_file_that_does_not_fit_on_the_disk_is_not_begun(
+    hub: Hub, loading: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tempfile.gettempdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with pytest.raises(
+        ModelNotAvailable, match=r"onnx/model\.onnx has 2,097,152 bytes, and the disk of .* has 1,000,000 left"
+    ):
+        find(source(), loading)
+    assert not hub.asked("GET", "model.onnx")
+
+
 def test_errors_do_not_show_the_token(hub: Hub, loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
@@ -278,7 +332,7 @@ def test_a_file_that_changed_since_is_named_and_can_be_repaired(hub: Hub, loadin
 def test_a_copied_cache_serves_elsewhere_and_is_checked(loading: Loading, tmp_path: Path) -> None:
     find(source("main"), loading)
     assert loading.cache_dir is not None
-    shutil.copytree(loading.cache_dir, tmp_path / "copy")  # links become files
+    shutil.copytree(loading.cache_dir, tmp_path / "copy")
     elsewhere = Loading(cache_dir=tmp_path / "copy", offline=True)
     found = find(source("main"), elsewhere)
     assert found.revision == COMMIT
@@ -306,25 +360,46 @@ def test_offline_says_what_was_looked_for_and_how_to_get_it(tmp_path: Path) -> N
 def test_a_damaged_memory_of_the_download_is_named(loading: Loading, content: bytes) -> None:
     find(source("main"), loading)
     assert loading.cache_dir is not None
-    (record,) = loading.cache_dir.glob("models--owner--tiny/likewise/*.json")
+    (record,) = loading.cache_dir.glob("owner--tiny/*.json")
     record.write_bytes(content)
     with pytest.raises(ModelNotAvailable, match=r"main\.json.*is damaged: delete it"):
         find(source("main"), loading)
 
 
-def test_a_cache_that_may_only_be_read_serves(
-    loading: Loading, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_was_never_checked_to_its_end_is_not_here(hub: Hub, loading: Loading) -> None:
+    """As after a crash while a file was copied."""
     found = find(source(), loading)
-    shutil.rmtree(found.folder.parents[1] / "likewise")
+    assert loading.cache_dir is not None
+    (record,) = loading.cache_dir.glob("owner--tiny/*.json")
+    record.unlink()
+    found.path("onnx/model.onnx").write_bytes(FILES["onnx/model.onnx"][:1000])
+    shutil.rmtree(found.folder / ".cache")
+    with pytest.raises(ModelNotAvailable, match="files whose download was never finished"):
+        find(source(), offline(loading))
+    assert find(source(checksums=SUMS), loading, repair=True).path("onnx/model.onnx").stat().st_size == 2_097_152
+    record.unlink()
+    found.path("onnx/model.onnx").write_bytes(FILES["onnx/model.onnx"][:1000])
+    shutil.rmtree(found.folder / ".cache")
+    assert find(source(), loading).path("onnx/model.onnx").stat().st_size == 2_097_152
+    # What comes with all its checksums needs no memory.
+    record.unlink()
+    assert find(source(checksums=SUMS), offline(loading)).revision == COMMIT
 
+
+def test_a_cache_that_cannot_be_written_is_named(loading: Loading, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(**_: object) -> tuple[int, str]:
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    find(source(), loading)
+    assert loading.cache_dir is not None
+    (record,) = loading.cache_dir.glob("owner--tiny/*.json")
+    record.unlink()
     monkeypatch.setattr(tempfile, "mkstemp", refuses)
-    with caplog.at_level("INFO", "likewise.embedding"):
-        assert find(source(), offline(loading)).revision == COMMIT
-    assert "cannot be remembered" in caplog.text
+    with pytest.raises(ModelNotAvailable, match="cannot be written: Permission denied"):
+        find(source(), loading)
+    (loading.cache_dir.parent / "file").touch()
+    with pytest.raises(ModelNotAvailable, match="LIKEWISE_MODEL_CACHE_DIR names another folder"):
+        find(source(), Loading(cache_dir=loading.cache_dir.parent / "file", endpoint=loading.endpoint))
 
 
 # --- a folder -----------------------------------------------------------------------------------------------------------------------

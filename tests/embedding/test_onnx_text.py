@@ -440,4 +440,24 @@ def test_a_model_of_ones_own_from_a_hub(folder: Path, tmp_path: Path) -> None:
         embedder = OnnxTextEmbedder(own, loading=Loading(cache_dir=tmp_path, endpoint=hub.url))
         vectors = embedder.embed_texts(TEXTS)
     assert cosine(vectors[:1], unit(tiny_bert.forward(folder, ids_of(folder, TEXTS[0]))[0])[None]) > 1 - 1e-5
-    assert (tmp_path / "models--owner--tiny" / "snapshots" / COMMIT / "onnx" / "model.onnx").is_file()
+    assert (tmp_path / "owner--tiny" / COMMIT / "onnx" / "model.onnx").is_file()
+
+
+def test_weights_elsewhere_are_not_followed(m3_folder: Path, tmp_path: Path) -> None:
+    """Neither a link, as the cache of ``huggingface_hub`` has them, nor a path in the graph may lead out of the folder."""
+    linked = Path(shutil.copytree(m3_folder, tmp_path / "linked"))
+    data = linked / "onnx" / "model.onnx_data"
+    data.rename(tmp_path / "elsewhere")
+    data.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelNotAvailable, match="links to other folders.*cp -rL"):
+        m3(linked).embed_texts(["a"])
+    for name, target in (("up", "../../elsewhere"), ("whole", str(tmp_path / "elsewhere"))):
+        other = Path(shutil.copytree(m3_folder, tmp_path / name))
+        model = onnx.load(other / "onnx" / "model.onnx", load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = target
+        (other / "onnx" / "model.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(ModelNotAvailable, match="cannot be opened by ONNX Runtime"):
+            m3(other).embed_texts(["a"])
