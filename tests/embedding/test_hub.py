@@ -366,6 +366,14 @@ def test_a_damaged_memory_of_the_download_is_named(loading: Loading, content: by
         find(source("main"), loading)
 
 
+def test_a_memory_of_another_commit_is_not_that_of_this_one(loading: Loading) -> None:
+    found = find(source(), loading)
+    record = found.folder.with_suffix(".json")
+    record.write_text(record.read_text().replace(COMMIT, LATER))
+    with pytest.raises(ModelNotAvailable, match="is damaged: delete it"):
+        find(source(), loading)
+
+
 def test_what_was_never_checked_to_its_end_is_not_here(hub: Hub, loading: Loading) -> None:
     """As after a crash while a file was copied."""
     found = find(source(), loading)

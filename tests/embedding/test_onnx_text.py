@@ -449,7 +449,7 @@ def test_weights_elsewhere_are_not_followed(m3_folder: Path, tmp_path: Path) -> 
     data = linked / "onnx" / "model.onnx_data"
     data.rename(tmp_path / "elsewhere")
     data.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ModelNotAvailable, match="links to other folders.*cp -rL"):
+    with pytest.raises(ModelNotAvailable, match=r"links to other folders.*cp -rL"):
         m3(linked).embed_texts(["a"])
     for name, target in (("up", "../../elsewhere"), ("whole", str(tmp_path / "elsewhere"))):
         other = Path(shutil.copytree(m3_folder, tmp_path / name))

@@ -266,6 +266,8 @@ def _read_record(model: str, source: Source, loading: Loading) -> _Record | None
         commit, checksums = document["commit"], dict(document["checksums"])
         if not all(_SHA256.fullmatch(digest) for digest in checksums.values()) or not _COMMIT.fullmatch(commit):
             raise ValueError("a commit or a checksum is not one")
+        if _COMMIT.fullmatch(source.revision) and commit != source.revision:
+            raise ValueError("it is of another commit")
     except (ValueError, KeyError, TypeError) as error:
         raise ModelNotAvailable(
             f"{path}, which remembers the checksums of the model's files, is damaged: delete it, and fetch the model again with: likewise "
