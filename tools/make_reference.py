@@ -509,6 +509,8 @@ def models_page() -> Iterator[str]:
                 f"{card.max_tokens} tokens; what is longer is {card.overlong}" if card.max_tokens else "any",
             )
         )
+        prompts = {"before a query": card.query_prompt, "before a passage": card.passage_prompt}
+        facts.extend((what, f"`{prompt}`") for what, prompt in prompts.items() if prompt)
         if card.licence:
             facts.append(("licence", card.licence))
         yield table(("", ""), facts)

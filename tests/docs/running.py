@@ -30,6 +30,7 @@ from PIL import Image
 from psycopg import sql
 
 import likewise
+from embedding import tiny_bert
 from embedding.openai_server import embeddings, serving
 from likewise import CollectionSpec, Record
 from likewise.backends.postgres.embedded.binaries import find_binaries
@@ -46,7 +47,7 @@ NOT_HERE: Mapping[str, str] = {
     "pip install likewise": "installs what is released, not what is tested",
 }
 #: Folders that pages name for an embedded server of their own.
-FOLDERS = ("/tmp/likewise-howto",)
+FOLDERS = ("/tmp/likewise-howto", "/srv/models/ours")
 #: Pages that use what ``likewise demo`` stores.
 AFTER_THE_DEMO = frozenset({"README.md", "docs/howto/command-line.md"})
 
@@ -224,6 +225,13 @@ def _models(place: World) -> None:
         patch.delenv(f"LIKEWISE_OPENAI_{variable}", raising=False)
         patch.setenv(f"OPENAI_{variable}", value)
     patch.setenv("NO_PROXY", "127.0.0.1")
+    # A folder with a model of somebody's own, and a cache without any.
+    tiny_bert.write_bert(place.folder / "ours")
+    patch.setenv("LIKEWISE_MODEL_CACHE_DIR", str(place.folder / "cache"))
+    patch.delenv("LIKEWISE_MODEL_OFFLINE", raising=False)
+    forget_minilm = partial(register_embedder, "minilm", registry._factories["minilm"])
+    forget_minilm()
+    place.ending.callback(forget_minilm)
     # So that the address is not remembered, neither one from before nor this one.
     forget = partial(register_embedder, "openai", registry._factories["openai"])
     forget()

@@ -8,7 +8,19 @@ import sys
 
 import pytest
 
-HEAVY = ("PIL", "fastapi", "httpx", "numpy", "onnxruntime", "psycopg", "rich", "sqlalchemy", "tokenizers", "torch")
+HEAVY = (
+    "PIL",
+    "fastapi",
+    "httpx",
+    "huggingface_hub",
+    "numpy",
+    "onnxruntime",
+    "psycopg",
+    "rich",
+    "sqlalchemy",
+    "tokenizers",
+    "torch",
+)
 MOST_SECONDS = 0.2
 
 PROGRAM = """

@@ -43,6 +43,7 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "fastapi": frozenset({"service"}),
     "onnxruntime": frozenset({"embedding"}),
     "tokenizers": frozenset({"embedding"}),
+    "huggingface_hub": frozenset({"embedding"}),
     "torch": frozenset({"embedding"}),
     "httpx": frozenset({"embedding"}),
     "rich": frozenset({"cli"}),

@@ -28,8 +28,8 @@ ImageInput: TypeAlias = "bytes | str | os.PathLike[str] | PIL.Image.Image"
 class ModelCard:
     """What is known of an embedding model before it is loaded.
 
-    ``max_tokens`` counts the model's own tokens, special ones included; a longer text is cut there by ``embed_texts``, or refused, as
-    ``overlong`` says.
+    ``max_tokens`` counts the model's own tokens, special ones included; a longer text is cut there by ``embed_texts``, refused, or pooled
+    (embedded in parts whose vectors are averaged), as ``overlong`` says.
     ``query_prompt`` and ``passage_prompt`` are what the model was trained to see before a text that searches and before one that is
     found (``"query: "``, ``"passage: "``); most models want neither.
     ``calibration`` makes similarities of the cosines of its vectors (``docs/explanation/similarity.md``), if it is known how.
@@ -47,7 +47,7 @@ class ModelCard:
     notice: str = ""
     query_prompt: str = ""
     passage_prompt: str = ""
-    overlong: Literal["cut", "refused"] = "cut"
+    overlong: Literal["cut", "refused", "pooled"] = "cut"
     calibration: Calibration | None = field(default=None, repr=False)
 
 

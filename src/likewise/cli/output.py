@@ -20,6 +20,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
@@ -27,6 +28,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -189,6 +191,23 @@ class Output:
                     total=progress.total or None,
                     completed=progress.done,
                 )
+
+            yield show
+
+    @contextmanager
+    def downloading(self) -> Iterator[Callable[[str, int, int | None], None]]:
+        """The same for files that are fetched: a bar for each, with its bytes; calls give a file's name, the bytes here, and all of them."""
+        if self.as_json or not self._errors.is_terminal:
+            yield lambda _name, _done, _total: None
+            return
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
+        with Progress(*columns, TimeRemainingColumn(), console=self._errors, transient=True) as bar:
+            tasks: dict[str, TaskID] = {}
+
+            def show(name: str, done: int, total: int | None) -> None:
+                if name not in tasks:
+                    tasks[name] = bar.add_task(printable(name), total=total)
+                bar.update(tasks[name], completed=done, total=total)
 
             yield show
 

@@ -1,6 +1,6 @@
 """Embedders by name: those of this package, those of other packages (entry points), and those that an application registers.
 
-A name has no place for a key or an address, so this is where the environment is read for ``openai:…``; the classes take arguments.
+A name has no place for a key, an address or a folder, so this is where the environment is read; the classes take arguments.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TypeAlias
 
 from likewise.abc.embedder import Embedder
+from likewise.embedding._hub import Loading
+from likewise.embedding.bge import BgeEmbedder, BgeM3Embedder
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.mini import MiniEmbedder
+from likewise.embedding.minilm import MiniLMEmbedder
 from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
 from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable
 
@@ -26,6 +30,28 @@ ENTRY_POINTS = "likewise.embedders"
 
 #: Makes an embedder from what follows the colon in its name: ``"conse"`` in ``mini:conse``, "" in ``mini``. ValueError if it cannot.
 EmbedderFactory: TypeAlias = Callable[[str], Embedder]
+
+
+def _loading() -> Loading:
+    """How models are found: ``LIKEWISE_MODEL_CACHE_DIR`` is the folder of downloads, with ``LIKEWISE_MODEL_OFFLINE`` there are none."""
+    folder = os.environ.get("LIKEWISE_MODEL_CACHE_DIR")
+    offline = os.environ.get("LIKEWISE_MODEL_OFFLINE", "").strip().lower()
+    if offline not in ("", "0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise InvalidArgument(f"LIKEWISE_MODEL_OFFLINE is {offline!r:.40}; it is 1 or 0")
+    return Loading(
+        cache_dir=Path(folder).expanduser() if folder else None, offline=offline in ("1", "true", "yes", "on")
+    )
+
+
+def _only(make: Callable[[], Embedder]) -> EmbedderFactory:
+    """The factory of a family with one model."""
+
+    def factory(variant: str) -> Embedder:
+        if variant:
+            raise ValueError(f"it has no variants, so nothing follows its name: {variant!r:.40}")
+        return make()
+
+    return factory
 
 
 def _openai(variant: str) -> Embedder:
@@ -49,6 +75,10 @@ _factories: dict[str, EmbedderFactory] = {
     "mini": MiniEmbedder.from_variant,
     "hashing": HashingEmbedder.from_variant,
     "openai": _openai,
+    "minilm": _only(lambda: MiniLMEmbedder(loading=_loading())),
+    "bge-small-en": _only(lambda: BgeEmbedder("small", loading=_loading())),
+    "bge-base-en": _only(lambda: BgeEmbedder("base", loading=_loading())),
+    "bge-m3": _only(lambda: BgeM3Embedder(loading=_loading())),
 }
 _loaded: dict[str, Embedder] = {}
 

@@ -1,4 +1,4 @@
-"""``likewise models``: list, show and bench embedding models."""
+"""``likewise models``: list, show, pull and bench embedding models."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.errors import LikewiseError
 
-HELP = "list, show or measure embedding models"
+if TYPE_CHECKING:
+    from likewise.embedding import ModelFiles
+
+HELP = "list, show, fetch or measure embedding models"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="show a model's card", description="Show what is known of a model.")
     show.add_argument("name", metavar="MODEL", help="its name, such as mini or hashing:128")
     show.add_argument("--load", action="store_true", help="load it, and say how long that takes and how much memory")
+    pull = actions.add_parser(
+        "pull",
+        help="fetch the files of models",
+        description="Fetch the files of models into the cache, those that are not there or are damaged, and check all of them.",
+    )
+    pull.add_argument("names", metavar="MODEL", nargs="+", help="its name, such as minilm or bge-m3")
     bench = actions.add_parser(
         "bench",
         help="measure how fast a model is here",
@@ -42,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context) -> int:
     """Do what the action says."""
-    return {"list": _list, "show": _show, "bench": _bench}[context.options.action or "list"](context)
+    return {"list": _list, "show": _show, "pull": _pull, "bench": _bench}[context.options.action or "list"](context)
 
 
 def _list(context: Context) -> int:
@@ -73,10 +82,13 @@ def _list(context: Context) -> int:
 
 
 def _show(context: Context) -> int:
-    from likewise.embedding import load_embedder
+    from likewise.embedding import load_embedder, model_files
 
     embedder = load_embedder(context.options.name)
     document: dict[str, Any] = asdict(embedder.card)
+    files = model_files(context.options.name)
+    if files is not None:
+        document["files"] = _files(files)
     if context.options.load:
         before, started = _memory(), time.perf_counter()
         embedder.warm_up()
@@ -84,10 +96,35 @@ def _show(context: Context) -> int:
         after = _memory()
         document["loaded_bytes"] = None if before is None or after is None else max(0, after - before)
     context.output.document(document)
-    context.output.table(
-        ["property", "value"], [[key.replace("_", " "), _shown(value)] for key, value in document.items()]
-    )
+    rows = {k: v for k, v in document.items() if k != "files"} | {
+        f"files {k}": v for k, v in document.get("files", {}).items()
+    }
+    context.output.table(["property", "value"], [[key.replace("_", " "), _shown(value)] for key, value in rows.items()])
     return Exit.OK
+
+
+def _pull(context: Context) -> int:
+    from likewise.embedding import pull_model
+
+    documents: list[dict[str, Any]] = []
+    for name in context.options.names:
+        with context.output.downloading() as progress:
+            files = pull_model(name, progress=progress)
+        documents.append({"name": name, **_files(files)})
+        context.output.line(f"{name} is here and whole: {files.size:,} bytes in {files.folder}")
+    context.output.document({"models": documents})
+    return Exit.OK
+
+
+def _files(files: ModelFiles) -> dict[str, Any]:
+    return {
+        "here": files.here,
+        "missing": list(files.missing),
+        "bytes": files.size,
+        "folder": str(files.folder),
+        "repository": files.repository,
+        "revision": files.revision,
+    }
 
 
 def _shown(value: object) -> object:
