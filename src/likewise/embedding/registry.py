@@ -1,6 +1,6 @@
 """Embedders by name: those of this package, those of other packages (entry points), and those that an application registers.
 
-A name has no place for a key or an address, so this is where the environment is read for ``openai:…``; the classes take arguments.
+A name has no place for a key, an address or a folder, so this is where the environment is read; the classes take arguments.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TypeAlias
 
 from likewise.abc.embedder import Embedder
+from likewise.embedding._hub import Loading
+from likewise.embedding.clip import ClipEmbedder
 from likewise.embedding.hashing import HashingEmbedder
+from likewise.embedding.jina_clip import JinaClipEmbedder
 from likewise.embedding.mini import MiniEmbedder
 from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
 from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable
@@ -26,6 +30,17 @@ ENTRY_POINTS = "likewise.embedders"
 
 #: Makes an embedder from what follows the colon in its name: ``"conse"`` in ``mini:conse``, "" in ``mini``. ValueError if it cannot.
 EmbedderFactory: TypeAlias = Callable[[str], Embedder]
+
+
+def _loading() -> Loading:
+    """How models are found: ``LIKEWISE_MODEL_CACHE_DIR`` is the folder of downloads, with ``LIKEWISE_MODEL_OFFLINE`` there are none."""
+    folder = os.environ.get("LIKEWISE_MODEL_CACHE_DIR")
+    offline = os.environ.get("LIKEWISE_MODEL_OFFLINE", "").strip().lower()
+    if offline not in ("", "0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise InvalidArgument(f"LIKEWISE_MODEL_OFFLINE is {offline!r:.40}; it is 1 or 0")
+    return Loading(
+        cache_dir=Path(folder).expanduser() if folder else None, offline=offline in ("1", "true", "yes", "on")
+    )
 
 
 def _openai(variant: str) -> Embedder:
@@ -49,6 +64,8 @@ _factories: dict[str, EmbedderFactory] = {
     "mini": MiniEmbedder.from_variant,
     "hashing": HashingEmbedder.from_variant,
     "openai": _openai,
+    "clip": lambda variant: ClipEmbedder.from_variant(variant, loading=_loading()),
+    "jina-clip-v2": lambda variant: JinaClipEmbedder.from_variant(variant, loading=_loading()),
 }
 _loaded: dict[str, Embedder] = {}
 
@@ -69,7 +86,7 @@ def register_embedder(name: str, factory: EmbedderFactory) -> None:
         raise InvalidArgument(f"{name!r} cannot name a family of models: it must not be empty or have a colon in it")
     with _lock:
         _factories[name] = factory
-        for loaded in [n for n in _loaded if n.partition(":")[0] == name]:
+        for loaded in [n for n in _loaded if name in (n.partition(":")[0], n.partition("@")[0])]:
             del _loaded[loaded]
 
 
@@ -89,6 +106,10 @@ def load_embedder(name: str) -> Embedder:
 
 def _make(name: str) -> Embedder:
     family, _, variant = name.partition(":")
+    if "@" in family and family not in available_models():
+        # "jina-clip-v2@512": the family is what stands before the dimension.
+        family, _, size = name.partition("@")
+        variant = f"@{size}"
     with _lock:
         factory = _factories.get(family)
     try:
