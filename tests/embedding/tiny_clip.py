@@ -5,7 +5,11 @@ The NumPy half shares the weights with the graph and nothing else, so that the t
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +17,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from likewise import Embedder
+from likewise.embedding import ClipEmbedder, JinaClipEmbedder
+from likewise.embedding._hub import Loading
 
 Array: TypeAlias = NDArray[Any]
 
@@ -56,7 +64,8 @@ def image_weights(side: int = 224, patch: int = 32, seed: int = 2, dimension: in
 
 
 def _normed(x: Array, w: dict[str, Array], name: str) -> Array:
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * w[f"{name}.w"] + w[f"{name}.b"]
+    y = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return np.asarray(y * w[f"{name}.w"] + w[f"{name}.b"])
 
 
 def encode(x: Array, w: dict[str, Array], *, causal: bool) -> Array:
@@ -101,7 +110,7 @@ def image_vector(pixels: Array, w: dict[str, Array]) -> Array:
 
 
 def unit(vector: Array) -> Array:
-    return vector / np.linalg.norm(vector)
+    return np.asarray(vector / np.linalg.norm(vector))
 
 
 # --- as ONNX graphs -----------------------------------------------------------------------------------------------------------------
@@ -149,7 +158,7 @@ class Net:
                 for name in "qkv"
             )
             scores = self("MatMul", q, self("Transpose", k, perm=[0, 1, 3, 2]))
-            scores = self("Mul", scores, np.float32(size**-0.5))
+            scores = self("Mul", scores, np.array(size**-0.5, np.float32))
             if causal:
                 later = np.triu(np.full((TOKENS, TOKENS), -1e9, np.float32), 1)
                 length = self("Shape", x, start=1, end=2)
@@ -159,7 +168,7 @@ class Net:
             y = self("Reshape", self("Transpose", y, perm=[0, 2, 1, 3]), joined)
             x = self("Add", x, self.linear(y, f"{layer}.o"))
             y = self.linear(self.normed(x, f"{layer}.between"), f"{layer}.up")
-            y = self("Mul", y, self("Sigmoid", self("Mul", y, np.float32(1.702))))
+            y = self("Mul", y, self("Sigmoid", self("Mul", y, np.array(1.702, np.float32))))
             x = self("Add", x, self.linear(y, f"{layer}.down"))
         return x
 
@@ -325,3 +334,30 @@ def vocabulary_of(tokenizer: str) -> int:
     from tokenizers import Tokenizer
 
     return int(Tokenizer.from_str(tokenizer).get_vocab_size())
+
+
+# --- embedders ----------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def folder(family: str) -> Path:
+    """The files of ``clip``, ``clip:laion2b`` or ``jina-clip-v2``, made once; tests that change them take a copy."""
+    made = Path(tempfile.mkdtemp(prefix="likewise-tiny-clip-"))
+    atexit.register(shutil.rmtree, made)
+    match family:
+        case "clip":
+            save_clip(made, vocabulary=vocabulary_of(clip_tokenizer()))
+        case "clip:laion2b":
+            save_laion(made, vocabulary=vocabulary_of(clip_tokenizer()))
+        case _:
+            save_jina(made, vocabulary=vocabulary_of(jina_tokenizer()))
+    return made
+
+
+def embedder(name: str, directory: Path | None = None) -> Embedder:
+    """A tiny model under a true name, found in a folder as a user's own weights would be."""
+    family, _, size = name.partition("@")
+    loading = Loading(directory=directory or folder(family))
+    if family == "jina-clip-v2":
+        return JinaClipEmbedder(int(size or 1024), loading=loading, revision="tiny")
+    return ClipEmbedder("laion2b" if family == "clip:laion2b" else "openai", loading=loading, revision="tiny")

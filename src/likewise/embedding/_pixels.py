@@ -41,9 +41,9 @@ class Preprocessing:
         """The picture (RGB) as float32 of shape (3, side, side), channels first."""
         import numpy as np
 
-        values = np.asarray(self._square(image), np.float32) / np.float32(255.0)
-        values = (values - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
-        return np.ascontiguousarray(values.transpose(2, 0, 1))
+        values: NDArray[np.float32] = np.asarray(self._square(image), np.float32).transpose(2, 0, 1) / np.float32(255.0)
+        mean, deviation = (np.asarray(of, np.float32).reshape(3, 1, 1) for of in (self.mean, self.deviation))
+        return np.ascontiguousarray((values - mean) / deviation, np.float32)
 
     def batches(self, images: Iterable[PIL.Image.Image], size: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The pictures' pixels, ``size`` of them at a time, each batch with the place of its first.
