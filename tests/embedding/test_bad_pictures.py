@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from functools import cache
 from pathlib import Path
@@ -14,8 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from likewise import Embedder, InvalidArgument, UnsupportedFeature
-from likewise.embedding import OpenAIEmbedder, load_embedder
+import likewise
+from likewise import CollectionSpec, Embedder, InvalidArgument, Record, UnsupportedFeature
+from likewise.embedding import OpenAIEmbedder, images, load_embedder, register_embedder
+from likewise.embedding.images import decode_image
 
 from . import tiny_clip
 from .reference_pixels import picture
@@ -264,3 +269,41 @@ def test_what_a_file_says_beside_the_picture_changes_nothing(embedder: Embedder)
     assert np.allclose(vector(embedder, data), vector(embedder, GOOD), atol=1e-6)
     trailing = encoded(GOOD, "PNG") + b"<script>" * 1000
     assert np.allclose(vector(embedder, trailing), vector(embedder, GOOD), atol=1e-6)
+
+
+# --- away from the event loop -------------------------------------------------------------------------------------------------------
+
+
+async def test_pictures_are_decoded_and_embedded_in_other_threads_than_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Writing and searching: the loop goes on ticking while a slow picture is decoded."""
+    seen: list[int] = []
+
+    def slow(source: object, **options: object) -> Image.Image:
+        seen.append(threading.get_ident())
+        time.sleep(0.2)
+        return decode_image(source, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(images, "decode_image", slow)
+    register_embedder("test-tiny-clip", lambda variant: tiny_clip.embedder("clip"))
+    async with await likewise.connect_async("memory://") as store:
+        spec = CollectionSpec("pictures", embedder="test-tiny-clip")
+        pictures = await store.ensure_collection(spec)
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        await pictures.upsert([Record("one", image=GOOD)])
+        found = await pictures.search(image=encoded(GOOD, "PNG"), top_k=1)
+        ticking.cancel()
+    assert found[0].id == "one"
+    assert found[0].score > 0.999
+    assert len(seen) == 2
+    assert threading.get_ident() not in seen
+    assert ticks > 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,47 @@ def test_a_batch_gives_what_single_calls_give(name: str) -> None:
     assert embedder.embed_images([]).shape == (0, embedder.card.dimension)
 
 
-def test_a_text_is_cut_after_77_tokens_and_keeps_its_end() -> None:
+def test_a_text_is_cut_after_77_tokens_and_keeps_its_end(caplog: pytest.LogCaptureFixture) -> None:
     embedder = tiny_clip.embedder("clip")
-    long = "x " * 75
-    same, other = embedder.embed_texts([long, long + "y"]), embedder.embed_texts(["x " * 74])
+    assert isinstance(embedder, ClipEmbedder)
+    fits = "x " * 75
+    embedder.embed_texts([fits])
+    assert not caplog.records
+    assert embedder.cut_texts == 0
+    with caplog.at_level("INFO", logger="likewise.embedding"):
+        same = embedder.embed_texts([fits, fits + "y"])
+        embedder.embed_texts([fits + "y z"])
     assert np.allclose(same[0], same[1], atol=1e-6)
-    assert not np.allclose(same[0], other[0], atol=1e-3)
+    assert not np.allclose(same[0], embedder.embed_texts(["x " * 74])[0], atol=1e-3)
+    assert embedder.cut_texts == 2
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert caplog.records[0].getMessage() == "1 of 2 texts have more than the 77 tokens of clip, and were cut"
+
+
+@pytest.mark.parametrize(("name", "most"), [("clip", 77), ("jina-clip-v2", 8192)])
+def test_a_text_that_is_too_long_is_refused_by_its_position_if_that_is_wanted(name: str, most: int) -> None:
+    given: dict[str, Any] = {
+        "loading": Loading(directory=tiny_clip.folder(name)),
+        "revision": "tiny",
+        "overlong": "refused",
+    }
+    embedder = ClipEmbedder(**given) if name == "clip" else JinaClipEmbedder(**given)
+    assert embedder.card.overlong == "refused"
+    assert embedder.embed_texts([" ".join("a" * (most - 2))]).shape[0] == 1
+    with pytest.raises(InvalidArgument, match=f"text 1 has more than the {most:,} tokens that {name} takes"):
+        embedder.embed_texts(["a", " ".join("a" * (most - 1))])
+    for bad in ("pooled", "", None):
+        with pytest.raises(InvalidArgument, match="'cut' or 'refused'"):
+            ClipEmbedder(overlong=bad)  # type: ignore[arg-type]
+
+
+def test_a_megabyte_of_text_is_read_no_further_than_it_is_needed() -> None:
+    embedder = tiny_clip.embedder("clip")
+    long = "a red dress " * 1_000_000
+    started = time.process_time()
+    found = embedder.embed_texts([long])
+    assert time.process_time() - started < 2, "tokenising all twelve megabytes takes many seconds"
+    assert np.allclose(found, embedder.embed_texts([long[:1000]]), atol=1e-6)
 
 
 def test_a_smaller_dimension_is_the_beginning_of_the_whole() -> None:
@@ -204,7 +240,7 @@ def test_a_damaged_tokenizer_is_named(name: str, content: bytes, tmp_path: Path)
     directory = copy_of(name, tmp_path / "model")
     (file,) = directory.rglob("tokenizer.json")
     file.write_bytes(content)
-    with pytest.raises(ModelNotAvailable, match=r"tokenizer\.json of .* cannot be read: it is damaged"):
+    with pytest.raises(ModelNotAvailable, match=r"tokenizer\.json, the vocabulary of .* cannot be read: it is damaged"):
         tiny_clip.embedder(name, directory).embed_texts(["a"])
 
 

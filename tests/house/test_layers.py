@@ -44,6 +44,7 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "onnxruntime": frozenset({"embedding"}),
     "tokenizers": frozenset({"embedding"}),
     "torch": frozenset({"embedding"}),
+    "open_clip": frozenset({"embedding"}),
     "httpx": frozenset({"embedding"}),
     "rich": frozenset({"cli"}),
 }

@@ -11,6 +11,7 @@ import inspect
 import re
 import urllib.parse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from likewise.errors import LikewiseError, ModelNotAvailable, ModelUnreachable, OptionalDependencyError
@@ -57,7 +58,7 @@ def download(
         loading.cache.mkdir(parents=True, exist_ok=True)
         for name in names:
             where = name
-            huggingface_hub.hf_hub_download(
+            path = huggingface_hub.hf_hub_download(
                 source.repository,
                 name,
                 revision=commit,
@@ -67,6 +68,9 @@ def download(
                 force_download=force,
                 **_reporting(huggingface_hub.hf_hub_download, name, progress),
             )
+            if progress is not None:
+                size = Path(path).stat().st_size
+                progress(name, size, size)
     except LikewiseError:
         raise
     except Exception as error:
@@ -75,7 +79,7 @@ def download(
 
 
 def _reporting(function: Any, name: str, progress: Progress | None) -> dict[str, Any]:
-    """The argument that makes ``huggingface_hub`` report to ``progress`` rather than draw a bar; an old version has no such argument."""
+    """The argument that makes ``huggingface_hub`` report to ``progress`` rather than draw a bar; an old version has none."""
     if "tqdm_class" not in inspect.signature(function).parameters:
         return {}
     farthest = 0
@@ -144,8 +148,8 @@ def _translated(model: str, source: Source, loading: Loading, where: str, error:
     network = type(inner).__module__.partition(".")[0] in _NETWORK or isinstance(inner, OSError)
     if status or network:
         return ModelUnreachable(
-            f"{model} cannot be fetched: {hub} does not give {asked} whole ({said}); what came is kept apart until it is whole. Try again, or "
-            f"fetch it elsewhere with: likewise models pull {model}, and copy {loading.cache}",
+            f"{model} cannot be fetched: no answer, or not a whole one, from {hub} for {asked} ({said}). Try again; what had come of other files "
+            f"is kept. Or fetch it elsewhere with: likewise models pull {model}, and copy {loading.cache}",
             model=model,
             attempts=1,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -22,6 +23,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from likewise.errors import InvalidArgument, ModelNotAvailable
 
 __all__ = ["FromFiles", "Loading", "ModelFiles", "ModelFolder", "Progress", "Source", "find_model", "look_for_model"]
+
+_log = logging.getLogger("likewise.embedding")
 
 #: Told of a download as it goes on: the file's name, the bytes that are here, and the bytes that it has (None while that is not known).
 Progress: TypeAlias = Callable[[str, int, int | None], None]
@@ -302,8 +305,9 @@ def _write_record(path: Path, record: _Record) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    except OSError:
+    except OSError as error:
         # A cache that may only be read. What is known of the files without the record was compared.
+        _log.info("the checksums of a model's files cannot be remembered in %s: %s", path, error.strerror)
         return
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(text)
@@ -357,7 +361,10 @@ def _remove(path: Path) -> None:
 def _check_path(name: str, what: str) -> None:
     """``InvalidArgument`` if a path inside a repository would lead out of it, or is no path on some system."""
     parts = name.split("/")
-    if not all(re.fullmatch(r"[A-Za-z0-9_@+=,. -]+", part) and part.strip(". ") == part.strip() for part in parts):
+    # Windows takes a dot or a blank at the end of a name away, so that "..." would be "..".
+    if not all(
+        re.fullmatch(r"[A-Za-z0-9_@+=,.-][A-Za-z0-9_@+=,. -]*", part) and part[-1] not in ". " for part in parts
+    ):
         raise InvalidArgument(
             f"{name!r:.120} cannot name {what}: it must be a plain relative path with forward slashes"
         )

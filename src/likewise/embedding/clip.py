@@ -9,17 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from likewise.abc.embedder import Embedder, ImageInput, ModelCard
+from likewise.embedding._cutting import Cutter
 from likewise.embedding._graph import Graph, unit_rows
 from likewise.embedding._hub import Loading, ModelFolder, Source, find_model
 from likewise.embedding._onnx import open_session, run_by_length
 from likewise.embedding._pixels import Preprocessing
-from likewise.embedding._tokens import open_tokenizer
+from likewise.embedding._tokens import TextTokenizer
 from likewise.embedding.images import decode_images
-from likewise.embedding.texts import check_texts
 from likewise.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ class _Weights:
     text: str
     image: str
     tokenizer: str
+    #: Its files are the weights and the tokenizer, in this order.
     torch: Source
     #: The architecture's name in open_clip.
     architecture: str
@@ -123,9 +123,10 @@ class Towers(Protocol):
 
 
 class ClipEmbedder(Embedder):
-    """Texts and pictures in one 512-d space, unit vectors. Texts are cut after 77 tokens; pictures are seen as their middle square.
+    """Texts and pictures in one 512-d space, unit vectors. Texts have at most 77 tokens; pictures are seen as their middle square.
 
-    ``weights`` are ``"openai"`` or ``"laion2b"`` (OpenCLIP's, better on most benchmarks). ``loading`` says where they are looked for, and
+    ``overlong`` says what becomes of a longer text: its beginning is embedded (``"cut"``; ``cut_texts`` counts them, and the log tells of
+    them), or ``InvalidArgument`` names its position (``"refused"``). ``weights`` are ``"openai"`` or ``"laion2b"`` (OpenCLIP's, better on most benchmarks). ``loading`` says where they are looked for, and
     ``revision`` names another commit or branch of their repository. ``runtime`` is ``"onnx"``, or ``"torch"``, which needs
     ``pip install 'likewise[clip-torch]'`` and other files of the same weights, and takes a GPU if PyTorch sees one; the vectors are the
     same up to rounding.
@@ -138,6 +139,7 @@ class ClipEmbedder(Embedder):
         loading: Loading | None = None,
         revision: str | None = None,
         runtime: Literal["onnx", "torch"] = "onnx",
+        overlong: Literal["cut", "refused"] = "cut",
     ) -> None:
         if weights not in WEIGHTS:
             raise InvalidArgument(f"there are no weights {weights!r:.80}; choose one of: {', '.join(WEIGHTS)}")
@@ -148,8 +150,7 @@ class ClipEmbedder(Embedder):
         self._loading = loading or Loading()
         self._source = (self._weights.onnx if runtime == "onnx" else self._weights.torch).at(revision)
         self._lock = threading.Lock()
-        self._tokenizer: Any = None
-        self._towers: Towers | None = None
+        self._loaded: tuple[TextTokenizer, Towers] | None = None
         self._card = ModelCard(
             name=self._weights.name,
             dimension=DIMENSION,
@@ -159,7 +160,9 @@ class ClipEmbedder(Embedder):
             licence="MIT",
             description=self._weights.description,
             notice=self._weights.notice,
+            overlong=overlong,
         )
+        self._cutter = Cutter(self._card)
 
     @classmethod
     def from_variant(cls, variant: str, *, loading: Loading | None = None) -> ClipEmbedder:
@@ -182,19 +185,23 @@ class ClipEmbedder(Embedder):
         """How they are found."""
         return self._loading
 
+    @property
+    def cut_texts(self) -> int:
+        """How many texts were cut so far because they were too long."""
+        return self._cutter.cut_texts
+
     def warm_up(self) -> None:
-        self._loaded()[1].warm_up()
+        self._load()[1].warm_up()
 
     def close(self) -> None:
         with self._lock:
-            self._tokenizer = self._towers = None
+            self._loaded = None
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
 
-        texts = check_texts(texts)
-        tokenizer, towers = self._loaded()
-        encoded = [each.ids for each in tokenizer.encode_batch(list(texts))] if texts else []
+        tokenizer, towers = self._load()
+        encoded = self._cutter.rows(tokenizer, texts)
 
         def run(places: list[int]) -> NDArray[np.float32]:
             rows = towers.texts(np.array([encoded[i] for i in places], np.int64))
@@ -208,39 +215,32 @@ class ClipEmbedder(Embedder):
         preprocessing = self._weights.preprocessing
         decoded = decode_images(images, least_side=preprocessing.least_side)
         result = np.empty((len(images), DIMENSION), np.float32)
-        towers = self._loaded()[1]
+        towers = self._load()[1]
         for start, pixels in preprocessing.batches(decoded, IMAGE_BATCH):
             rows = towers.images(pixels)
             result[start : start + len(pixels)] = unit_rows(rows, DIMENSION, model=self._card.name)
         return result
 
-    def _loaded(self) -> tuple[Any, Towers]:
+    def _load(self) -> tuple[TextTokenizer, Towers]:
         with self._lock:
-            if self._towers is None:
-                if self._runtime == "torch":
-                    # Before anything is fetched: without the package the weights are of no use.
-                    from likewise.embedding._clip_torch import TorchTowers, check_installed
+            if self._loaded is None:
+                self._loaded = self._torch() if self._runtime == "torch" else self._onnx()
+            return self._loaded
 
-                    check_installed()
-                    folder = self._folder()
-                    self._tokenizer = self._open_tokenizer(folder.path("tokenizer.json"))
-                    self._towers = TorchTowers(
-                        folder.path("open_clip_model.safetensors"),
-                        self._weights.architecture,
-                        tokens=MAX_TOKENS,
-                        model=self._card.name,
-                    )
-                else:
-                    folder = self._folder()
-                    self._tokenizer = self._open_tokenizer(folder.path(self._weights.tokenizer))
-                    self._towers = _OnnxTowers(folder, self._weights, self._loading.threads)
-            return self._tokenizer, self._towers
+    def _onnx(self) -> tuple[TextTokenizer, Towers]:
+        folder = find_model(self._card.name, self._source, self._loading)
+        tokenizer = TextTokenizer(folder.path(self._weights.tokenizer), model=self._card.name)
+        return tokenizer, _OnnxTowers(folder, self._weights, self._loading.threads)
 
-    def _folder(self) -> ModelFolder:
-        return find_model(self._card.name, self._source, self._loading)
+    def _torch(self) -> tuple[TextTokenizer, Towers]:
+        from likewise.embedding._clip_torch import TorchTowers, check_installed
 
-    def _open_tokenizer(self, path: Path) -> Any:
-        return open_tokenizer(path, max_tokens=MAX_TOKENS, model=self._card.name)
+        # Before anything is fetched: without the package the weights are of no use.
+        check_installed()
+        folder = find_model(self._card.name, self._source, self._loading)
+        weights, tokenizer = (folder.path(file) for file in self._source.files)
+        towers = TorchTowers(weights, self._weights.architecture, tokens=MAX_TOKENS, model=self._card.name)
+        return TextTokenizer(tokenizer, model=self._card.name), towers
 
 
 class _OnnxTowers:

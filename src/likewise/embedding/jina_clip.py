@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from likewise.abc.embedder import Embedder, ImageInput, ModelCard
+from likewise.embedding._cutting import Cutter
 from likewise.embedding._graph import Graph, unit_rows
 from likewise.embedding._hub import Loading, Source, find_model
 from likewise.embedding._onnx import open_session, run_by_length
 from likewise.embedding._pixels import Preprocessing
-from likewise.embedding._tokens import open_tokenizer
+from likewise.embedding._tokens import TextTokenizer
 from likewise.embedding.images import decode_images
-from likewise.embedding.texts import check_texts
 from likewise.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -47,19 +47,25 @@ class JinaClipEmbedder(Embedder):
     """Texts (up to 8,192 tokens, 89 languages) and pictures in one space, unit vectors. Licence: not for commercial use.
 
     ``dimension`` is from 64 to 1,024: vectors are cut to it and scaled to length 1 again, which the model was trained for. Pictures are seen
-    as their middle square, 512 pixels wide. ``loading`` says where the weights are looked for, and ``revision`` names another commit
-    or branch of their repository.
+    as their middle square, 512 pixels wide. ``loading`` says where the weights are looked for, and ``revision`` names another commit or
+    branch of their repository. ``overlong`` says what becomes of a longer text: its beginning is embedded (``"cut"``; ``cut_texts`` counts
+    them, and the log tells of them), or ``InvalidArgument`` names its position (``"refused"``).
     """
 
     def __init__(
-        self, dimension: int = DIMENSION, *, loading: Loading | None = None, revision: str | None = None
+        self,
+        dimension: int = DIMENSION,
+        *,
+        loading: Loading | None = None,
+        revision: str | None = None,
+        overlong: Literal["cut", "refused"] = "cut",
     ) -> None:
         if not LEAST_DIMENSION <= dimension <= DIMENSION:
             raise InvalidArgument(f"the dimension is {dimension}; it must be from {LEAST_DIMENSION} to {DIMENSION:,}")
         self._loading = loading or Loading()
         self._source = SOURCE.at(revision)
         self._lock = threading.Lock()
-        self._model: tuple[Any, Graph] | None = None
+        self._loaded: tuple[TextTokenizer, Graph] | None = None
         self._card = ModelCard(
             name="jina-clip-v2" if dimension == DIMENSION else f"jina-clip-v2@{dimension}",
             dimension=dimension,
@@ -70,7 +76,9 @@ class JinaClipEmbedder(Embedder):
             description="JinaCLIP v2 for texts of 89 languages and pictures",
             notice="Its licence allows non-commercial use only; for anything else Jina AI sells one.",
             query_prompt="Represent the query for retrieving evidence documents: ",
+            overlong=overlong,
         )
+        self._cutter = Cutter(self._card)
 
     @classmethod
     def from_variant(cls, variant: str, *, loading: Loading | None = None) -> JinaClipEmbedder:
@@ -94,19 +102,23 @@ class JinaClipEmbedder(Embedder):
         """How they are found."""
         return self._loading
 
+    @property
+    def cut_texts(self) -> int:
+        """How many texts were cut so far because they were too long."""
+        return self._cutter.cut_texts
+
     def warm_up(self) -> None:
-        self._loaded()
+        self._load()
 
     def close(self) -> None:
         with self._lock:
-            self._model = None
+            self._loaded = None
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np
 
-        texts = check_texts(texts)
-        tokenizer, graph = self._loaded()
-        encoded = [each.ids for each in tokenizer.encode_batch(list(texts))] if texts else []
+        tokenizer, graph = self._load()
+        encoded = self._cutter.rows(tokenizer, texts)
         # One graph holds both towers and wants both inputs: no picture at all costs nothing.
         nothing = np.zeros((graph.fixed("pixel_values", 0) or 0, 3, PREPROCESSING.side, PREPROCESSING.side), np.float32)
 
@@ -125,7 +137,7 @@ class JinaClipEmbedder(Embedder):
 
         decoded = decode_images(images, least_side=PREPROCESSING.least_side)
         result = np.empty((len(images), self._card.dimension), np.float32)
-        graph = self._loaded()[1]
+        graph = self._load()[1]
         output = graph.output("l2norm_image_embeddings", "image_embeddings")
         for start, pixels in PREPROCESSING.batches(decoded, IMAGE_BATCH):
             # The text tower cannot do without rows, so each picture comes with an empty text.
@@ -139,12 +151,12 @@ class JinaClipEmbedder(Embedder):
             result[start : start + len(pixels)] = unit_rows(found, self._card.dimension, model=self._card.name)
         return result
 
-    def _loaded(self) -> tuple[Any, Graph]:
+    def _load(self) -> tuple[TextTokenizer, Graph]:
         with self._lock:
-            if self._model is None:
+            if self._loaded is None:
                 name = self._card.name
                 folder = find_model(name, self._source, self._loading)
-                tokenizer = open_tokenizer(folder.path("tokenizer.json"), max_tokens=MAX_TOKENS, model=name)
+                tokenizer = TextTokenizer(folder.path("tokenizer.json"), model=name)
                 session = open_session(folder.path(GRAPH), threads=self._loading.threads, model=name)
-                self._model = tokenizer, Graph(session, name, GRAPH)
-            return self._model
+                self._loaded = tokenizer, Graph(session, name, GRAPH)
+            return self._loaded
