@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 import urllib.parse
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,10 +108,12 @@ class FromFiles(Protocol):
     """An embedder whose files can be fetched beforehand (``likewise models pull``) and looked at (``likewise models show``)."""
 
     @property
+    @abstractmethod
     def source(self) -> Source:
         """Where its files come from."""
 
     @property
+    @abstractmethod
     def loading(self) -> Loading:
         """How they are found."""
 

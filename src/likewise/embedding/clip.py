@@ -7,6 +7,7 @@ contrastive language-image learning" (2022). On ONNX Runtime, or on PyTorch, whi
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -112,12 +113,15 @@ WEIGHTS = {
 class Towers(Protocol):
     """The two halves of a model on some runtime; rows of any length come out."""
 
+    @abstractmethod
     def texts(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Of tokens in rows of one length."""
 
+    @abstractmethod
     def images(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of pixels of shape (rows, 3, side, side)."""
 
+    @abstractmethod
     def warm_up(self) -> None:
         """Load both now."""
 
