@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -273,22 +270,6 @@ def test_without_files_and_network_it_is_said_how_to_get_them(tmp_path: Path) ->
     for embedder in (ClipEmbedder(loading=loading), JinaClipEmbedder(512, loading=loading)):
         with pytest.raises(ModelNotAvailable, match=f"likewise models pull {embedder.card.name}"):
             embedder.embed_texts(["a"])
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
-def test_weights_in_a_second_file_are_found_in_the_cache_of_the_hub(tmp_path: Path) -> None:
-    """In that cache each file is a link to one named by its checksum; the graph asks for the second file by its name."""
-    embedder = JinaClipEmbedder(loading=Loading(cache_dir=tmp_path, offline=True))
-    repository = tmp_path / "models--jinaai--jina-clip-v2"
-    (repository / "blobs").mkdir(parents=True)
-    for name in embedder.source.files:
-        data = (tiny_clip.folder("jina-clip-v2") / name).read_bytes()
-        blob = repository / "blobs" / hashlib.sha256(data).hexdigest()
-        blob.write_bytes(data)
-        link = repository / "snapshots" / embedder.source.revision / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(blob, link.parent))
-    assert np.abs(embedder.embed_texts(TEXTS) - expected_texts("jina-clip-v2")).max() < 1e-5
 
 
 def test_closing_frees_the_weights_and_using_loads_them_again() -> None:
