@@ -45,6 +45,7 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "tokenizers": frozenset({"embedding"}),
     "huggingface_hub": frozenset({"embedding"}),
     "torch": frozenset({"embedding"}),
+    "open_clip": frozenset({"embedding"}),
     "httpx": frozenset({"embedding"}),
     "rich": frozenset({"cli"}),
 }

@@ -140,7 +140,7 @@ def test_the_registry_gives_one_object_for_a_name_and_lists_what_it_knows() -> N
         with pytest.raises(ModelNotAvailable) as caught:
             load_embedder(unknown)
         assert caught.value.model == unknown
-    with pytest.raises(ModelNotAvailable, match="hashing, mini"):
+    with pytest.raises(ModelNotAvailable, match=r"hashing, .*mini"):
         load_embedder("nothing")
 
 

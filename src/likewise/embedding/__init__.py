@@ -5,7 +5,9 @@ from likewise.embedding._hub import Loading, ModelFiles, Source
 from likewise.embedding._onnx_text import OnnxTextEmbedder, TextModel
 from likewise.embedding._spending import Usage
 from likewise.embedding.bge import BgeEmbedder, BgeM3Embedder
+from likewise.embedding.clip import ClipEmbedder
 from likewise.embedding.hashing import HashingEmbedder
+from likewise.embedding.jina_clip import JinaClipEmbedder
 from likewise.embedding.mini import MiniEmbedder
 from likewise.embedding.minilm import MiniLMEmbedder
 from likewise.embedding.openai import OpenAIEmbedder
@@ -19,9 +21,11 @@ __all__ = [
     "AsyncEmbeddingPipeline",
     "BgeEmbedder",
     "BgeM3Embedder",
+    "ClipEmbedder",
     "CreativeEmbedding",
     "EmbeddingPipeline",
     "HashingEmbedder",
+    "JinaClipEmbedder",
     "Loading",
     "MiniEmbedder",
     "MiniLMEmbedder",

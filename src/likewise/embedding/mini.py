@@ -145,8 +145,8 @@ class MiniEmbedder(Embedder):
     def _run_images(self, images: Sequence[ImageInput], output: str, width: int) -> NDArray[np.float32]:
         import numpy as np
 
-        result = np.empty((len(images), width), np.float32)
         decoded = decode_images(images)
+        result = np.empty((len(images), width), np.float32)
         session = self._image_model()
         for start in range(0, len(images), BATCH):
             # Shrunk one at a time, so that memory does not grow with the size or the number of the pictures.

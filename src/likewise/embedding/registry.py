@@ -16,7 +16,9 @@ from typing import TypeAlias
 from likewise.abc.embedder import Embedder
 from likewise.embedding._hub import Loading
 from likewise.embedding.bge import BgeEmbedder, BgeM3Embedder
+from likewise.embedding.clip import ClipEmbedder
 from likewise.embedding.hashing import HashingEmbedder
+from likewise.embedding.jina_clip import JinaClipEmbedder
 from likewise.embedding.mini import MiniEmbedder
 from likewise.embedding.minilm import MiniLMEmbedder
 from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
@@ -79,6 +81,8 @@ _factories: dict[str, EmbedderFactory] = {
     "bge-small-en": _only(lambda: BgeEmbedder("small", loading=_loading())),
     "bge-base-en": _only(lambda: BgeEmbedder("base", loading=_loading())),
     "bge-m3": _only(lambda: BgeM3Embedder(loading=_loading())),
+    "clip": lambda variant: ClipEmbedder.from_variant(variant, loading=_loading()),
+    "jina-clip-v2": lambda variant: JinaClipEmbedder.from_variant(variant, loading=_loading()),
 }
 _loaded: dict[str, Embedder] = {}
 
@@ -99,7 +103,7 @@ def register_embedder(name: str, factory: EmbedderFactory) -> None:
         raise InvalidArgument(f"{name!r} cannot name a family of models: it must not be empty or have a colon in it")
     with _lock:
         _factories[name] = factory
-        for loaded in [n for n in _loaded if n.partition(":")[0] == name]:
+        for loaded in [n for n in _loaded if name in (n.partition(":")[0], n.partition("@")[0])]:
             del _loaded[loaded]
 
 
@@ -119,6 +123,10 @@ def load_embedder(name: str) -> Embedder:
 
 def _make(name: str) -> Embedder:
     family, _, variant = name.partition(":")
+    if "@" in family and family not in available_models():
+        # "jina-clip-v2@512": the family is what stands before the dimension.
+        family, _, size = name.partition("@")
+        variant = f"@{size}"
     with _lock:
         factory = _factories.get(family)
     try:
