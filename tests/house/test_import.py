@@ -8,7 +8,20 @@ import sys
 
 import pytest
 
-HEAVY = ("PIL", "fastapi", "httpx", "numpy", "onnxruntime", "psycopg", "rich", "sqlalchemy", "tokenizers", "torch")
+HEAVY = (
+    "PIL",
+    "fastapi",
+    "fastembed",
+    "httpx",
+    "numpy",
+    "onnxruntime",
+    "psycopg",
+    "rich",
+    "sentence_transformers",
+    "sqlalchemy",
+    "tokenizers",
+    "torch",
+)
 MOST_SECONDS = 0.2
 
 PROGRAM = """

@@ -44,6 +44,8 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "onnxruntime": frozenset({"embedding"}),
     "tokenizers": frozenset({"embedding"}),
     "torch": frozenset({"embedding"}),
+    "sentence_transformers": frozenset({"embedding"}),
+    "fastembed": frozenset({"embedding"}),
     "httpx": frozenset({"embedding"}),
     "rich": frozenset({"cli"}),
 }

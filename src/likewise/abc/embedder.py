@@ -51,7 +51,14 @@ class Embedder(ABC):
 
     The methods block; callers that must not wait run them in an executor of their own. Implementations are safe to call from
     several threads, load their weights at the first use (or in ``warm_up``), and do no I/O in the constructor.
+
+    What many callers search for at the same time is given to ``embed_queries`` together, in the context of one of them: texts of several
+    callers, of which one may be refused with ``InvalidArgument``, and the others are then asked for again without it.
     """
+
+    #: How many calls of ``embed_queries`` may be under way before those who come then are gathered: one, for a model that takes all
+    #: processors; more for a server far away.
+    calls_at_once: int = 1
 
     @property
     @abstractmethod

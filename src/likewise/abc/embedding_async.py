@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from likewise.abc.batching import passages_of, queries_of
 from likewise.abc.embedder import Embedder
 from likewise.abc.query_cache import cache_of
-from likewise.abc.running_async import run_blocking
+from likewise.abc.running_async import run_blocking, run_together
 from likewise.errors import InvalidArgument, InvalidRecord
 from likewise.records import Record
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["AsyncEmbedding"]
+
+#: So many passages, and fewer, are embedded together with those of others who write at the same time.
+FEW = 8
 
 
 class AsyncEmbedding:
@@ -33,15 +37,22 @@ class AsyncEmbedding:
         # What is not text is for the model to name.
         vector = cache.get(text) if isinstance(text, str) else None
         if vector is None:
-            # A copy: a model may use its array again.
-            vector = (await run_blocking(embedder.embed_queries, [text]))[0].copy()
+            # What is not text goes alone. A copy: a model may use its array again.
+            if isinstance(text, str):
+                rows = await run_together(queries_of(embedder), embedder.embed_queries, [text])
+            else:
+                rows = await run_blocking(embedder.embed_queries, [text])
+            vector = rows[0].copy()
             vector.flags.writeable = False
             cache.put(text, vector)
         return vector
 
     async def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of texts that are to be found, of shape (texts, dimension)."""
-        return await run_blocking(self._need("texts").embed_passages, texts)
+        embedder = self._need("texts")
+        if len(texts) <= FEW and all(isinstance(text, str) for text in texts):
+            return await run_together(passages_of(embedder), embedder.embed_passages, texts)
+        return await run_blocking(embedder.embed_passages, texts)
 
     async def images(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Vectors of shape (images, dimension)."""

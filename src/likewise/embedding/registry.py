@@ -1,6 +1,7 @@
 """Embedders by name: those of this package, those of other packages (entry points), and those that an application registers.
 
-A name has no place for a key or an address, so this is where the environment is read for ``openai:…``; the classes take arguments.
+A name has no place for a key, an address or a folder, so this is where the environment is read for ``openai:…``, and for where models are
+kept (``LIKEWISE_MODEL_CACHE_DIR``, ``LIKEWISE_MODEL_OFFLINE``); the classes take arguments.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TypeAlias
 
 from likewise.abc.embedder import Embedder
+from likewise.embedding._hub import Loading
+from likewise.embedding.fastembed import FastEmbedEmbedder
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.mini import MiniEmbedder
 from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
+from likewise.embedding.sentence_transformers import SentenceTransformersEmbedder
 from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable
 
 __all__ = ["DEFAULT_MODEL", "EmbedderFactory", "available_models", "load_embedder", "register_embedder"]
@@ -44,11 +49,34 @@ def _openai(variant: str) -> Embedder:
     )
 
 
+def _loading() -> Loading:
+    """``LIKEWISE_MODEL_CACHE_DIR`` is where downloads are kept; with ``LIKEWISE_MODEL_OFFLINE=1`` nothing is downloaded."""
+    cache = os.environ.get("LIKEWISE_MODEL_CACHE_DIR")
+    said = os.environ.get("LIKEWISE_MODEL_OFFLINE", "").strip().lower()
+    if said not in ("", "0", "1", "false", "true", "no", "yes", "off", "on"):
+        raise ValueError(f"LIKEWISE_MODEL_OFFLINE is {said!r:.40}; it must be 1 or 0")
+    return Loading(cache_dir=Path(cache).expanduser() if cache else None, offline=said in ("1", "true", "yes", "on"))
+
+
+def _sentence_transformers(variant: str) -> Embedder:
+    loading = _loading()
+    return SentenceTransformersEmbedder.from_variant(variant, cache_dir=loading.cache_dir, offline=loading.offline)
+
+
+def _fastembed(variant: str) -> Embedder:
+    """Where ``LIKEWISE_MODEL_CACHE_DIR`` says nothing, downloads are kept where fastembed's own ``FASTEMBED_CACHE_PATH`` says."""
+    loading, its = _loading(), os.environ.get("FASTEMBED_CACHE_PATH")
+    cache_dir = Path(its) if its and loading.cache_dir is None else loading.cache_dir
+    return FastEmbedEmbedder.from_variant(variant, cache_dir=cache_dir, offline=loading.offline)
+
+
 _lock = threading.Lock()
 _factories: dict[str, EmbedderFactory] = {
     "mini": MiniEmbedder.from_variant,
     "hashing": HashingEmbedder.from_variant,
     "openai": _openai,
+    "sentence-transformers": _sentence_transformers,
+    "fastembed": _fastembed,
 }
 _loaded: dict[str, Embedder] = {}
 
