@@ -59,7 +59,7 @@ def read_saved_model(read: Reader) -> SavedModel | None:
             dimension = min(dimension, _count(settings["truncate_dim"]))
         query, passage = prompts_of(settings.get("prompts") or {}, settings.get("default_prompt_name"))
         return SavedModel(dimension, max_tokens, query, passage)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Damaged, or of a version to come: the library says what is wrong, or understands it.
         return None
 

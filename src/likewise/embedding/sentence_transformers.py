@@ -18,7 +18,6 @@ from likewise.embedding.images import decode_images
 from likewise.embedding.texts import check_texts
 from likewise.errors import (
     InvalidArgument,
-    LikewiseError,
     ModelNotAvailable,
     OptionalDependencyError,
     UnsupportedFeature,
@@ -34,6 +33,10 @@ FAMILY = EXTRA = "sentence-transformers"
 Precision = Literal["auto", "float32", "bfloat16"]
 #: A model of the hub: an owner and a name, or a name alone, which is the library's own.
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?", re.ASCII)
+#: Two words that no model may take for one.
+PROBE = ("red", "blue")
+#: What is read of a file that a card is made of.
+MOST_BYTES = 16 * 1024 * 1024
 #: Texts in one pass: few on a processor, where padding costs more than many at once save; on a GPU it is the other way round.
 BATCH, BATCH_ON_GPU = 16, 128
 #: So many passes are made before others have their turn.
@@ -163,9 +166,7 @@ class SentenceTransformersEmbedder(Embedder):
         for start in range(0, len(order), size * PASSES):
             places = order[start : start + size * PASSES]
             with self._pass:
-                rows = encode([items[place] for place in places], size)
-            # In float32 before anything is measured, for bfloat16 has three digits.
-            rows = np.asarray(rows.float().cpu().numpy(), np.float32)
+                rows = _rows(encode([items[place] for place in places], size))
             if rows.ndim != 2 or rows.shape[0] != len(places) or rows.shape[1] < card.dimension:
                 raise ModelNotAvailable(
                     f"{self._name} gives an array of shape {rows.shape} for {len(places)} inputs, where ({len(places)}, {card.dimension}) is due",
@@ -223,14 +224,14 @@ class SentenceTransformersEmbedder(Embedder):
         """A small file of the model, if it is on this machine."""
         try:
             if _is_path(self._model):
-                return (Path(self._model).expanduser() / name).read_bytes()
+                return _small(Path(self._model).expanduser() / name)
             import huggingface_hub
 
             repository = self._model if "/" in self._model else f"sentence-transformers/{self._model}"
             found = huggingface_hub.try_to_load_from_cache(
                 repository, name, cache_dir=self._cache_dir, revision=self._revision
             )
-            return Path(found).read_bytes() if isinstance(found, str) else None
+            return _small(Path(found)) if isinstance(found, str) else None
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ImportError):
             return None
         except OSError as error:
@@ -247,6 +248,8 @@ class SentenceTransformersEmbedder(Embedder):
             return self._loaded
 
     def _load(self) -> Any:
+        import numpy as np
+
         try:
             import sentence_transformers  # pyright: ignore[reportMissingImports] -- an extra
             import torch  # pyright: ignore[reportMissingImports] -- an extra
@@ -269,13 +272,19 @@ class SentenceTransformersEmbedder(Embedder):
                 trust_remote_code=self._trust_remote_code,
             )
             model = model.to(getattr(torch, precision(self._dtype, torch, str(model.device)))).eval()
-        except LikewiseError:
-            raise
+            first, second = _rows(model.encode(list(PROBE), prompt="", **_options(len(PROBE))))
         except Exception as error:
             # What the libraries raise for models that are unknown, incomplete or damaged is of many classes.
             raise ModelNotAvailable(
                 f"{self._name} cannot be loaded: {_first_line(error)}; {self._tried()}", model=self._name
             ) from error
+        # Without its vocabulary a model is loaded all the same, and takes every word for the same unknown one.
+        if not (np.isfinite(first).all() and np.isfinite(second).all()) or np.array_equal(first, second):
+            raise ModelNotAvailable(
+                f"{self._name} is damaged: it gives no finite numbers, or the same for {PROBE[0]!r} and {PROBE[1]!r}, as without its vocabulary; "
+                f"{self._tried()}",
+                model=self._name,
+            )
         if self._card is not None and "image" not in self._card.modalities:
             found = _dimension_of(model)
             if isinstance(found, int) and found < self._card.dimension:
@@ -311,6 +320,13 @@ def precision(dtype: Precision, torch: Any, device: str) -> str:
     return "bfloat16" if has_units else "float32"
 
 
+def _rows(tensor: Any) -> NDArray[np.float32]:
+    """A tensor's rows, in float32 before anything is measured: bfloat16 has three digits, and NumPy has no bfloat16."""
+    import numpy as np
+
+    return np.asarray(tensor.float().cpu().numpy(), np.float32)
+
+
 def _options(size: int) -> dict[str, Any]:
     return {"batch_size": size, "convert_to_tensor": True, "show_progress_bar": False}
 
@@ -326,6 +342,13 @@ def _is_path(model: str) -> bool:
     return (
         model.startswith(("/", "./", "../", "~")) or "\\" in model or model in (".", "..") or Path(model).is_absolute()
     )
+
+
+def _small(path: Path) -> bytes | None:
+    """A file's bytes; None of one that is too large to be what it should be."""
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    return data if len(data) <= MOST_BYTES else None
 
 
 def _first_line(error: BaseException) -> str:
