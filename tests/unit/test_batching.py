@@ -44,6 +44,7 @@ who: ContextVar[str] = ContextVar("who", default="nobody")
 class Slow(Embedder):
     """Knows each of ``WORDS`` as a direction of its own, refuses what begins with "bad", and answers when it is let."""
 
+    calls_at_once: int = 1
     calls: list[list[str]] = field(default_factory=list)
     contexts: list[tuple[str, float | None]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)

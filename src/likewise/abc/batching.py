@@ -1,7 +1,7 @@
 """Embeds together what many callers ask one embedder for at the same time.
 
-A model answers sixteen texts in much less than sixteen times the time of one, and several calls of a local model at once only take the
-processors from each other. So there is one call at a time: who finds the model idle is answered at once, and what comes while it is
+A model answers sixteen texts in less than sixteen times the time of one, and many calls of a local model at once only take the
+processors from each other. So few calls are made at a time: who finds the model free is answered at once, and what comes while it is
 busy goes into the next call together. Nobody waits for company.
 """
 

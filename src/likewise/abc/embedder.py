@@ -56,9 +56,9 @@ class Embedder(ABC):
     callers, of which one may be refused with ``InvalidArgument``, and the others are then asked for again without it.
     """
 
-    #: How many calls of ``embed_queries`` may be under way before those who come then are gathered: one, for a model that takes all
-    #: processors; more for a server far away.
-    calls_at_once: int = 1
+    #: How many calls of ``embed_queries`` may be under way before those who come then are gathered: few for a model that takes all
+    #: processors, one for a model on a GPU, more for a server far away.
+    calls_at_once: int = 2
 
     @property
     @abstractmethod
