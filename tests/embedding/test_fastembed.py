@@ -24,6 +24,7 @@ from likewise import (
     Record,
     UnsupportedFeature,
 )
+from likewise.abc.embedder import ImageInput
 from likewise.embedding import FastEmbedEmbedder, load_embedder, register_embedder
 
 from .tiny_onnx import by_hand, save_bert, save_vision
@@ -146,7 +147,7 @@ def test_texts_and_pictures_of_one_model(clip: FastEmbedEmbedder, tmp_path: Path
     assert clip.card.modalities == ("text", "image")
     path = tmp_path / "blue.png"
     path.write_bytes(png("blue"))
-    pictures = [png("red"), path, Image.new("RGB", (90, 33), "green"), *[png("red")] * 9]
+    pictures: list[ImageInput] = [png("red"), path, Image.new("RGB", (90, 33), "green"), *[png("red")] * 9]
     clip.warm_up()
     rows = clip.embed_images(pictures)
     assert rows.shape == (12, 512)

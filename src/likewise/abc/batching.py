@@ -79,14 +79,14 @@ class Batcher:
         """The rows of the texts, embedded here and now if the model is idle. ``BackendTimeout`` if the deadline passes while waiting."""
         if _in_a_model_thread():
             return embed(texts)  # The threads may all be taken by callers that wait for this one.
+        caller: Caller | None = None
         with self._lock:
-            idle = self._under_way < self._calls and not self._waiting
-            if idle:
+            if self._under_way < self._calls and not self._waiting:
                 self._under_way += 1
             else:
                 caller = Caller(embed, texts)
                 self._waiting.append(caller)
-        if idle:
+        if caller is None:
             try:
                 # A copy, before somebody else's turn: a model may use its array again.
                 return embed(texts).copy()

@@ -1,9 +1,10 @@
 """Where a model's files are: a folder of the user's, the cache, or the Hugging Face hub. What is handed on is all there, and checked.
 
-The cache has the layout of the ``huggingface_hub`` package (``models--OWNER--NAME/snapshots/COMMIT/FILE``), so that a cache which other
-programs filled serves as well. Beside the files, ``likewise/REVISION.json`` remembers which commit was found at the first download and the
-SHA-256 of each file: a branch that moves on does not change a model under its user, and every later load is checked against it. The
-network is in ``_download``, and only there. No environment is read here; the registry does that.
+The cache holds ordinary files, ``OWNER--NAME/COMMIT/FILE``, so that it can be copied anywhere, and so that ONNX Runtime finds weights beside
+their graph: it does not follow the links of ``huggingface_hub``'s own cache. Beside them ``OWNER--NAME/REVISION.json`` remembers the
+commit that was found at the first download and the SHA-256 of each file: a branch that moves on does not change a model under its
+user, and every later load is checked. What was never checked to its end does not count as here. The network is in ``_download``, and
+only there. No environment is read here; the registry does that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import tempfile
 import urllib.parse
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,10 +106,12 @@ class FromFiles(Protocol):
     """An embedder whose files can be fetched beforehand (``likewise models pull``) and looked at (``likewise models show``)."""
 
     @property
+    @abstractmethod
     def source(self) -> Source:
         """Where its files come from."""
 
     @property
+    @abstractmethod
     def loading(self) -> Loading:
         """How they are found."""
 
@@ -178,37 +182,36 @@ def find_model(
             raise _not_here(model, source, loading, found)
         return _checked_directory(model, source, found)
     record = _read_record(model, source, loading)
-    if found.here:
-        damaged = _differences(model, source, record, found)
-        if not damaged:
-            return _remembered(model, source, loading, record, found)
-        if not repair or loading.offline:
-            raise _damaged(model, found.folder, damaged, directory=False)
-        wanted = tuple(damaged)
-    elif loading.offline:
+    known = dict(source.checksums)
+    if record:
+        known = {**record.checksums, **known}
+    wanted = tuple(name for name in source.files if name not in found.sizes or name not in known)
+    damaged = _differences(model, found, known)
+    if damaged and (loading.offline or not repair):
+        raise _damaged(model, found.folder, damaged, directory=False)
+    if loading.offline and wanted:
         raise _not_here(model, source, loading, found)
-    else:
-        wanted = found.missing
-    from likewise.embedding._download import download
+    if wanted or damaged:
+        from likewise.embedding._download import download
 
-    commit = record.commit if record else found.revision
-    commit = download(model, source, loading, commit=commit, names=wanted, force=found.here, progress=progress)
-    found = _look_at(source, _snapshot(source, loading, commit), commit)
-    if not found.here:
-        raise ModelNotAvailable(
-            f"the hub gave {model} without {_listed(found.missing)} at commit {commit} of {source.repository}: name another revision",
-            model=model,
+        names = tuple(name for name in source.files if name in wanted or name in damaged)
+        commit, given = download(
+            model, source, loading, commit=found.revision, names=names, force=tuple(damaged), progress=progress
         )
-    damaged = _differences(model, source, record, found)
-    if damaged:
-        for name in damaged:
-            _remove(found.folder / name)
-        raise ModelNotAvailable(
-            f"what was fetched for {model} is not what it should be, and was removed: {_sums(damaged)}. Fetch it again with: likewise models "
-            f"pull {model}",
-            model=model,
-        )
-    return _remembered(model, source, loading, record, found)
+        found = _look_at(source, _repository_folder(source, loading) / commit, commit)
+        known = {**given, **known}
+        if damaged := _differences(model, found, known):
+            for name in damaged:
+                (found.folder / name).unlink(missing_ok=True)
+            raise ModelNotAvailable(
+                f"what was fetched for {model} is not what it should be, and was removed: {_sums(damaged)}. Fetch it again with: likewise "
+                f"models pull {model}",
+                model=model,
+            )
+        sums = {name: known.get(name) or _sha256(model, found.folder / name) for name in source.files}
+        remembered = record.checksums if record else {}
+        _write_record(_record_path(source, loading), _Record(found.revision, {**remembered, **sums}))
+    return ModelFolder(model, found.folder, found.revision, found.sizes)
 
 
 def look_for_model(source: Source, loading: Loading) -> ModelFiles:
@@ -216,8 +219,8 @@ def look_for_model(source: Source, loading: Loading) -> ModelFiles:
     if loading.directory is not None:
         return _look_at(source, loading.directory, source.revision)
     record = _read_record("", source, loading)
-    commit = record.commit if record else _commit_of(source, loading)
-    return _look_at(source, _snapshot(source, loading, commit), commit)
+    commit = record.commit if record else source.revision
+    return _look_at(source, _repository_folder(source, loading) / urllib.parse.quote(commit, safe=""), commit)
 
 
 # --- the cache ----------------------------------------------------------------------------------------------------------------------
@@ -232,27 +235,11 @@ class _Record:
 
 
 def _repository_folder(source: Source, loading: Loading) -> Path:
-    return loading.cache / ("models--" + source.repository.replace("/", "--"))
-
-
-def _snapshot(source: Source, loading: Loading, commit: str) -> Path:
-    return _repository_folder(source, loading) / "snapshots" / commit
+    return loading.cache / source.repository.replace("/", "--")
 
 
 def _record_path(source: Source, loading: Loading) -> Path:
-    return _repository_folder(source, loading) / "likewise" / (urllib.parse.quote(source.revision, safe="") + ".json")
-
-
-def _commit_of(source: Source, loading: Loading) -> str:
-    """The commit that the cache has for the revision, or the revision itself."""
-    if _COMMIT.fullmatch(source.revision):
-        return source.revision
-    try:
-        with (_repository_folder(source, loading) / "refs" / source.revision).open("rb") as file:
-            commit = file.read(64).decode("ascii", "replace").strip()
-    except OSError:
-        return source.revision
-    return commit if _COMMIT.fullmatch(commit) else source.revision
+    return _repository_folder(source, loading) / (urllib.parse.quote(source.revision, safe="") + ".json")
 
 
 def _look_at(source: Source, folder: Path, revision: str) -> ModelFiles:
@@ -270,7 +257,7 @@ def _read_record(model: str, source: Source, loading: Loading) -> _Record | None
     try:
         with path.open("rb") as file:
             data = file.read(_RECORD_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ModelNotAvailable(f"{path} cannot be read: {error.strerror}", model=model or source.repository) from error
@@ -279,6 +266,8 @@ def _read_record(model: str, source: Source, loading: Loading) -> _Record | None
         commit, checksums = document["commit"], dict(document["checksums"])
         if not all(_SHA256.fullmatch(digest) for digest in checksums.values()) or not _COMMIT.fullmatch(commit):
             raise ValueError("a commit or a checksum is not one")
+        if _COMMIT.fullmatch(source.revision) and commit != source.revision:
+            raise ValueError("it is of another commit")
     except (ValueError, KeyError, TypeError) as error:
         raise ModelNotAvailable(
             f"{path}, which remembers the checksums of the model's files, is damaged: delete it, and fetch the model again with: likewise "
@@ -288,43 +277,27 @@ def _read_record(model: str, source: Source, loading: Loading) -> _Record | None
     return _Record(commit, checksums)
 
 
-def _remembered(model: str, source: Source, loading: Loading, record: _Record | None, found: ModelFiles) -> ModelFolder:
-    """The folder, after what it holds was remembered, unless that had been before."""
-    known = record.checksums if record else {}
-    if record is None or any(name not in known for name in source.files):
-        sums = {name: source.checksums.get(name) or _sha256(model, found.folder / name) for name in source.files}
-        _write_record(_record_path(source, loading), _Record(found.revision, {**known, **sums}))
-    return ModelFolder(model, found.folder, found.revision, found.sizes)
-
-
 def _write_record(path: Path, record: _Record) -> None:
     text = json.dumps({"commit": record.commit, "checksums": dict(record.checksums)}, indent=1) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    except OSError:
-        # A cache that may only be read. What is known of the files without the record was compared.
-        return
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
-    Path(temporary).replace(path)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise ModelNotAvailable(
+            f"{path}, which is to remember the checksums of a model's files, cannot be written: {error.strerror}",
+            model=path.parent.name,
+        ) from error
 
 
 # --- checks -------------------------------------------------------------------------------------------------------------------------
 
 
-def _differences(model: str, source: Source, record: _Record | None, found: ModelFiles) -> dict[str, tuple[str, str]]:
-    """The files that are not as they should be, each with the checksum it should have, and has."""
-    remembered = record.checksums if record and record.commit == found.revision else {}
-    wrong: dict[str, tuple[str, str]] = {}
-    for name in source.files:
-        # In the cache a large file lies under the name of its SHA-256, as the hub gave it.
-        stored = (found.folder / name).resolve().name
-        given = stored if _SHA256.fullmatch(stored) else None
-        wanted = {digest for digest in (source.checksums.get(name), remembered.get(name), given) if digest}
-        if wanted and {actual := _sha256(model, found.folder / name)} != wanted:
-            wrong[name] = (source.checksums.get(name) or remembered.get(name) or str(given), actual)
-    return wrong
+def _differences(model: str, found: ModelFiles, known: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The files that are here and not as they should be, each with the checksum it should have, and has."""
+    actual = {name: _sha256(model, found.folder / name) for name in found.sizes if name in known}
+    return {name: (known[name], digest) for name, digest in actual.items() if digest != known[name]}
 
 
 def _checked_directory(model: str, source: Source, found: ModelFiles) -> ModelFolder:
@@ -348,16 +321,13 @@ def _sha256(model: str, path: Path) -> str:
         raise ModelNotAvailable(f"{path}, a file of {model}, cannot be read: {error.strerror}", model=model) from error
 
 
-def _remove(path: Path) -> None:
-    """Remove a file, and what it is a link to."""
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
-
-
 def _check_path(name: str, what: str) -> None:
     """``InvalidArgument`` if a path inside a repository would lead out of it, or is no path on some system."""
     parts = name.split("/")
-    if not all(re.fullmatch(r"[A-Za-z0-9_@+=,. -]+", part) and part.strip(". ") == part.strip() for part in parts):
+    # Windows takes a dot or a blank at the end of a name away, so that "..." would be "..".
+    if not all(
+        re.fullmatch(r"[A-Za-z0-9_@+=,.-][A-Za-z0-9_@+=,. -]*", part) and part[-1] not in ". " for part in parts
+    ):
         raise InvalidArgument(
             f"{name!r:.120} cannot name {what}: it must be a plain relative path with forward slashes"
         )
@@ -393,7 +363,9 @@ def _not_here(model: str, source: Source, loading: Loading, found: ModelFiles) -
             "layout of that repository; without a folder the model is looked for in the cache and fetched from the hub",
             model=model,
         )
-    part = "nothing of it" if not found.sizes else f"not {_listed(found.missing)}"
+    part = f"not {_listed(found.missing)}" if found.missing else "files whose download was never finished"
+    if not found.sizes:
+        part = "nothing of it"
     return ModelNotAvailable(
         f"{model} is not on this machine: the cache {loading.cache} has {part}, and the hub was not asked for {source.repository}, because "
         f"loading is offline. Fetch it where there is a network with: likewise models pull {model} (it needs pip install "

@@ -41,10 +41,13 @@ def open_session(source: Path | bytes, *, threads: int | None, model: str) -> An
             source if isinstance(source, bytes) else os.fspath(source), options, providers=providers
         )
     except Exception as error:
+        hint = f"fetch the model again with: likewise models pull {model}"
+        if "escapes model directory" in str(error):
+            hint = "its weights are links to other folders, which ONNX Runtime does not follow: copy the folder with cp -rL"
         what = "the ONNX model" if isinstance(source, bytes) else str(source)
         raise ModelNotAvailable(
             f"{what} of {model} cannot be opened by ONNX Runtime: it is damaged, or made for a newer version ({type(error).__name__}: "
-            f"{error!s:.300}); fetch the model again with: likewise models pull {model}",
+            f"{error!s:.300}); {hint}",
             model=model,
         ) from error
 

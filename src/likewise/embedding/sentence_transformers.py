@@ -84,7 +84,7 @@ class SentenceTransformersEmbedder(Embedder):
         self._model = model
         self._name = f"{FAMILY}:{model}" if dimension is None else f"{FAMILY}:{model}@{dimension}"
         self._dimension = dimension
-        self._dtype = dtype
+        self._dtype: Precision = dtype
         self._device = device
         self._prompts = (query_prompt, passage_prompt)
         self._cache_dir = cache_dir
