@@ -34,6 +34,11 @@ COLOURS = {
     "lancedb": "#ca8a04",
     "qdrant_edge": "#dc2626",
     "faiss": "#64748b",
+    "likewise_bf16": "#ea580c",
+    "likewise_mini": "#fb923c",
+    "likewise_fastembed": "#84cc16",
+    "sentence_transformers": BLUE,
+    "fastembed": "#65a30d",
 }
 
 

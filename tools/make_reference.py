@@ -89,6 +89,12 @@ ASYNC = {
     "attach_async": "attach",
     "connect_async": "connect",
 }
+#: Families of which another library knows the models; a card is of one of them.
+OPEN_FAMILIES = {
+    "fastembed": "Any model of fastembed's list. Its card comes from that list. See `likewise.embedding.FastEmbedEmbedder`.",
+    "sentence-transformers": "Any model that sentence-transformers loads: a name on the Hugging Face hub, or a folder. Its card comes from the model's files. "
+    "See `likewise.embedding.SentenceTransformersEmbedder`.",
+}
 #: What ``filters.md`` shows of the wire form, beside the operators of ``likewise.filters.OPERATORS``.
 WIRE = {
     "Between": "{key: {“$between”: [low, high]}}",
@@ -498,6 +504,10 @@ def models_page() -> Iterator[str]:
         "packages by the entry point group `likewise.embedders`."
     )
     for family in available_models():
+        if family in OPEN_FAMILIES:
+            yield f"## {family}:NAME"
+            yield OPEN_FAMILIES[family]
+            continue
         card = load_embedder(family).card
         yield f"## {card.name}"
         if card.description:

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from likewise.errors import BackendTimeout, InvalidArgument
 
-__all__ = ["check_deadline", "deadline", "remaining"]
+__all__ = ["check_deadline", "deadline", "ends_at", "remaining", "until"]
 
 _ends_at: ContextVar[float | None] = ContextVar("likewise_deadline", default=None)
 
@@ -33,12 +33,27 @@ def deadline(seconds: float) -> Iterator[None]:
         _ends_at.reset(token)
 
 
+def ends_at() -> float | None:
+    """When the deadline is, by ``time.monotonic()``; None without one."""
+    return _ends_at.get()
+
+
+@contextmanager
+def until(moment: float | None) -> Iterator[None]:
+    """Put this deadline, by ``time.monotonic()``, in the place of the one there is: for work that several callers wait for."""
+    token = _ends_at.set(moment)
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
 def remaining() -> float | None:
     """Seconds left before the deadline, None without one; ``BackendTimeout`` once it has passed."""
-    ends_at = _ends_at.get()
-    if ends_at is None:
+    moment = _ends_at.get()
+    if moment is None:
         return None
-    left = ends_at - time.monotonic()
+    left = moment - time.monotonic()
     if left <= 0:
         raise BackendTimeout("the deadline had passed before the call could be made")
     return left

@@ -21,7 +21,20 @@ LONGER: dict[str, str] = {}
 
 #: The rooms of ``tests/``.
 TEST_ROOMS = frozenset(
-    {"house", "unit", "contract", "oracle", "postgres", "embedding", "service", "cli", "docs", "typing", "e2e"}
+    {
+        "house",
+        "unit",
+        "contract",
+        "oracle",
+        "postgres",
+        "embedding",
+        "models_torch",
+        "service",
+        "cli",
+        "docs",
+        "typing",
+        "e2e",
+    }
 )
 
 #: What looks like SQL: a statement or a clause where a text, a line or a bracket begins; ``{}`` is what an f-string fills in.

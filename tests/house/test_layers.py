@@ -46,6 +46,8 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "huggingface_hub": frozenset({"embedding"}),
     "torch": frozenset({"embedding"}),
     "open_clip": frozenset({"embedding"}),
+    "sentence_transformers": frozenset({"embedding"}),
+    "fastembed": frozenset({"embedding"}),
     "httpx": frozenset({"embedding"}),
     "rich": frozenset({"cli"}),
 }

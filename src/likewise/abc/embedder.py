@@ -57,11 +57,17 @@ class Embedder(ABC):
     The methods block; callers that must not wait run them in an executor of their own. Implementations are safe to call from
     several threads, load their weights at the first use (or in ``warm_up``), and do no I/O in the constructor.
 
+    What many callers search for at the same time is given to ``embed_queries`` together, in the context of one of them: texts of several
+    callers, of which one may be refused with ``InvalidArgument``, and the others are then asked for again without it.
+
     ``remote`` says that what is embedded leaves the machine, so that a call takes long or costs money; then queries are remembered in the
     database too, unless ``connect`` was told otherwise.
     """
 
     remote: bool = False
+    #: How many calls of ``embed_queries`` may be under way before those who come then are gathered: few for a model that takes all
+    #: processors, one for a model on a GPU, more for a server far away.
+    calls_at_once: int = 2
 
     @property
     @abstractmethod

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from likewise.abc.batching import passages_of, queries_of
 from likewise.abc.digests import StoredVector, Wanted, digest_of, reusable, take_digests, wanted_of
 from likewise.abc.embedder import Embedder, Modality
 from likewise.abc.query_cache import cache_of
-from likewise.abc.running import run_blocking
+from likewise.abc.running import run_blocking, run_together
 from likewise.abc.runs import Run, checked_rows, refusal, runs, split, storable_id
 from likewise.errors import InvalidArgument, InvalidRecord, UnsupportedFeature
 from likewise.records import Record
@@ -39,6 +40,10 @@ class SharedQueries(ABC):
         """Remember the query's vector."""
 
 
+#: So many passages, and fewer, are embedded together with those of others who write at the same time.
+FEW = 8
+
+
 class Embedding:
     """What embeds for one collection; without an embedder every call but ``missing`` is an ``InvalidArgument``."""
 
@@ -60,8 +65,12 @@ class Embedding:
             if vector is not None:
                 cache.put(text, vector)
         if vector is None:
-            # A copy: a model may use its array again.
-            vector = run_blocking(embedder.embed_queries, [text])[0].copy()
+            # What is not text goes alone. A copy: a model may use its array again.
+            if isinstance(text, str):
+                rows = run_together(queries_of(embedder), embedder.embed_queries, [text])
+            else:
+                rows = run_blocking(embedder.embed_queries, [text])
+            vector = rows[0].copy()
             vector.flags.writeable = False
             cache.put(text, vector)
             if shared is not None:
@@ -76,7 +85,10 @@ class Embedding:
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of texts that are to be found, of shape (texts, dimension)."""
-        return run_blocking(self._need("texts").embed_passages, texts)
+        embedder = self._need("texts")
+        if len(texts) <= FEW and all(isinstance(text, str) for text in texts):
+            return run_together(passages_of(embedder), embedder.embed_passages, texts)
+        return run_blocking(embedder.embed_passages, texts)
 
     def images(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """Vectors of shape (images, dimension)."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-__all__ = ["meanwhile", "run_blocking"]
+from likewise.abc.batching import Batcher
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["meanwhile", "run_blocking", "run_together"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,6 +23,13 @@ T = TypeVar("T")
 def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The function's result, computed here and now."""
     return function(*args, **kwargs)
+
+
+def run_together(
+    batcher: Batcher, embed: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[str]
+) -> NDArray[np.float32]:
+    """The rows of the texts, embedded together with those of others who ask meanwhile; ``BackendTimeout`` when the deadline passes."""
+    return batcher.call(embed, texts)
 
 
 @contextmanager

@@ -5,28 +5,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import cache, partial
-from typing import ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-__all__ = ["meanwhile", "run_blocking"]
+from likewise._deadline import remaining
+from likewise.abc.batching import Batcher, model_threads
+from likewise.errors import BackendTimeout
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["meanwhile", "run_blocking", "run_together"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@cache
-def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="likewise-model")
 
 
 async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The function's result, computed in Likewise's executor of two threads, in the caller's context."""
     context = contextvars.copy_context()
     call = partial(context.run, partial(function, *args, **kwargs))
-    return await asyncio.get_running_loop().run_in_executor(_executor(), call)
+    return await asyncio.get_running_loop().run_in_executor(model_threads(), call)
+
+
+async def run_together(
+    batcher: Batcher, embed: Callable[[Sequence[str]], NDArray[np.float32]], texts: Sequence[str]
+) -> NDArray[np.float32]:
+    """The rows of the texts, embedded together with those of others who ask meanwhile; ``BackendTimeout`` when the deadline passes."""
+    left = remaining()
+    rows = asyncio.wrap_future(batcher.start(embed, texts))
+    try:
+        async with asyncio.timeout(left):
+            return await rows
+    except TimeoutError as error:
+        if isinstance(error, BackendTimeout) or not rows.cancelled():
+            raise
+        raise BackendTimeout(f"the deadline passed while texts were embedded: {left:.3g} s") from None
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from likewise.embedding._onnx_text import OnnxTextEmbedder, TextModel
 from likewise.embedding._spending import Usage
 from likewise.embedding.bge import BgeEmbedder, BgeM3Embedder
 from likewise.embedding.clip import ClipEmbedder
+from likewise.embedding.fastembed import FastEmbedEmbedder
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.jina_clip import JinaClipEmbedder
 from likewise.embedding.mini import MiniEmbedder
@@ -15,6 +16,7 @@ from likewise.embedding.pipeline import EmbeddingPipeline
 from likewise.embedding.pipeline_async import AsyncEmbeddingPipeline
 from likewise.embedding.pulling import model_files, pull_model
 from likewise.embedding.registry import DEFAULT_MODEL, available_models, load_embedder, register_embedder
+from likewise.embedding.sentence_transformers import SentenceTransformersEmbedder
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -24,6 +26,7 @@ __all__ = [
     "ClipEmbedder",
     "CreativeEmbedding",
     "EmbeddingPipeline",
+    "FastEmbedEmbedder",
     "HashingEmbedder",
     "JinaClipEmbedder",
     "Loading",
@@ -32,6 +35,7 @@ __all__ = [
     "ModelFiles",
     "OnnxTextEmbedder",
     "OpenAIEmbedder",
+    "SentenceTransformersEmbedder",
     "Source",
     "TextModel",
     "Usage",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from likewise.abc.embedder import Embedder, ImageInput, ModelCard
+from likewise.calibration import CLIP_VIT_B32
 from likewise.embedding._cutting import Cutter
 from likewise.embedding._graph import Graph, unit_rows
 from likewise.embedding._hub import Loading, ModelFolder, Source, find_model
@@ -165,6 +166,7 @@ class ClipEmbedder(Embedder):
             description=self._weights.description,
             notice=self._weights.notice,
             overlong=overlong,
+            calibration=CLIP_VIT_B32 if weights == "openai" else None,
         )
         self._cutter = Cutter(self._card)
 

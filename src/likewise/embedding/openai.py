@@ -124,7 +124,7 @@ class OpenAIEmbedder(Embedder):
         )
         self._max_retries = max_retries
         self._retry_for = float(retry_for)
-        self._concurrency = concurrency
+        self._concurrency = self.calls_at_once = concurrency
         self._endpoint = Endpoint(
             f"{self._base_url}/embeddings", bearer=self._bearer, timeout=float(timeout), concurrency=concurrency
         )

@@ -17,11 +17,13 @@ from likewise.abc.embedder import Embedder
 from likewise.embedding._hub import Loading
 from likewise.embedding.bge import BgeEmbedder, BgeM3Embedder
 from likewise.embedding.clip import ClipEmbedder
+from likewise.embedding.fastembed import FastEmbedEmbedder
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.jina_clip import JinaClipEmbedder
 from likewise.embedding.mini import MiniEmbedder
 from likewise.embedding.minilm import MiniLMEmbedder
 from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
+from likewise.embedding.sentence_transformers import SentenceTransformersEmbedder
 from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable
 
 __all__ = ["DEFAULT_MODEL", "EmbedderFactory", "available_models", "load_embedder", "register_embedder"]
@@ -72,6 +74,18 @@ def _openai(variant: str) -> Embedder:
     )
 
 
+def _sentence_transformers(variant: str) -> Embedder:
+    loading = _loading()
+    return SentenceTransformersEmbedder.from_variant(variant, cache_dir=loading.cache_dir, offline=loading.offline)
+
+
+def _fastembed(variant: str) -> Embedder:
+    """Where ``LIKEWISE_MODEL_CACHE_DIR`` says nothing, downloads are kept where fastembed's own ``FASTEMBED_CACHE_PATH`` says."""
+    loading, its = _loading(), os.environ.get("FASTEMBED_CACHE_PATH")
+    cache_dir = Path(its) if its and loading.cache_dir is None else loading.cache_dir
+    return FastEmbedEmbedder.from_variant(variant, cache_dir=cache_dir, offline=loading.offline)
+
+
 _lock = threading.Lock()
 _factories: dict[str, EmbedderFactory] = {
     "mini": MiniEmbedder.from_variant,
@@ -83,6 +97,8 @@ _factories: dict[str, EmbedderFactory] = {
     "bge-m3": _only(lambda: BgeM3Embedder(loading=_loading())),
     "clip": lambda variant: ClipEmbedder.from_variant(variant, loading=_loading()),
     "jina-clip-v2": lambda variant: JinaClipEmbedder.from_variant(variant, loading=_loading()),
+    "sentence-transformers": _sentence_transformers,
+    "fastembed": _fastembed,
 }
 _loaded: dict[str, Embedder] = {}
 
