@@ -239,7 +239,7 @@ def _of(embedder: Embedder) -> tuple[Batcher, Batcher]:
     key = id(embedder)
     with _lock:
         if key not in _batchers:
-            calls = embedder.calls_at_once
+            calls = max(1, embedder.calls_at_once)
             _batchers[key] = Batcher(calls), Batcher(calls)
             weakref.finalize(embedder, _batchers.pop, key, None).atexit = False
         return _batchers[key]

@@ -168,7 +168,7 @@ class MiniEmbedder(Embedder):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
-        # Threads that wait for each other in a loop win a tenth on an idle machine, and double the time on one that is shared with a database.
+        # Threads that wait for each other in a loop win a sixth on an idle machine, and double the time on one that is shared with a database.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(self._read(name), options, providers=["CPUExecutionProvider"])
 
