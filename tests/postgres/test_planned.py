@@ -126,9 +126,10 @@ def test_searches_of_many_and_of_several_vectors_are_planned_too(planned: Vector
     many = things.search_many(QUERIES, where=where)
     assert recall(many, truth) >= 0.95
     assert {f.explain().plan for f in many} == {"exact" if part == 0.01 else "approximate"}
-    fused = things.search_by_vectors({"": QUERIES[0]}, where=where)
-    assert fused.explain().legs[""].plan == ("exact" if part == 0.01 else "approximate")
-    assert recall([fused], truth[:1]) >= 0.9
+    # Several, since an index built by several workers may miss a single query's neighbours altogether.
+    fused = [things.search_by_vectors({"": query}, where=where) for query in QUERIES]
+    assert {f.explain().legs[""].plan for f in fused} == {"exact" if part == 0.01 else "approximate"}
+    assert recall(fused, truth) >= 0.9
 
 
 def test_who_names_ef_search_has_chosen_the_index(planned: VectorStore) -> None:
