@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from likewise.abc.embedder import Embedder
 from likewise.abc.running import run_blocking
-from likewise.abc.stores import VectorStore
+from likewise.abc.vector_stores import VectorStore
 from likewise.errors import InvalidArgument
 
 __all__ = ["attach", "connect"]

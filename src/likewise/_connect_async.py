@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from likewise.abc.embedder import Embedder
 from likewise.abc.running_async import run_blocking
-from likewise.abc.stores_async import AsyncVectorStore
+from likewise.abc.vector_stores_async import AsyncVectorStore
 from likewise.errors import InvalidArgument
 
 __all__ = ["attach_async", "connect_async"]

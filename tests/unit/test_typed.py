@@ -14,7 +14,7 @@ import pydantic
 import pytest
 
 import likewise
-from likewise.abc.stores import VectorStore
+from likewise.abc.vector_stores import VectorStore
 from likewise.codecs import DataclassCodec, PydanticCodec
 from likewise.errors import InvalidArgument, InvalidRecord, RecordExists, RecordNotFound
 from likewise.filters import Metadata

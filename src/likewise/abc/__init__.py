@@ -3,8 +3,10 @@
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder, ImageInput, Modality, ModelCard
 from likewise.abc.query_cache import QueryCacheUsage
-from likewise.abc.stores import Collection, VectorStore
-from likewise.abc.stores_async import AsyncCollection, AsyncVectorStore
+from likewise.abc.stores import Collection
+from likewise.abc.stores_async import AsyncCollection
+from likewise.abc.vector_stores import VectorStore
+from likewise.abc.vector_stores_async import AsyncVectorStore
 
 __all__ = [
     "AsyncCollection",

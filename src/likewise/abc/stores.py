@@ -1,5 +1,5 @@
 # Generated from src/likewise/abc/stores_async.py by tools/async_to_sync.py; edit that file instead.
-"""The two interfaces everything is built on, a store and its collections, as asynchronous code; ``stores.py`` is the generated twin.
+"""The interface of a collection, as asynchronous code; ``stores.py`` is the generated twin. That of a store is in ``vector_stores``.
 
 A backend implements the abstract methods. What can be said once for all of them (embedding what has no vector, ``search`` by text,
 picture or record, ``get`` of one record) is written here, in terms of the abstract methods. No driver enters this module.
@@ -25,7 +25,6 @@ from likewise.abc.runs import Run
 from likewise.abc.similarities import Similarities, check_similarity
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks
-from likewise.abc.vector_stores import VectorStore
 from likewise.calibration import PRIOR, Calibration
 from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Collection", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource", "VectorStore"]
+__all__ = ["Collection", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
 
 #: Rows in one statement on the ordinary path of writing, and records that are embedded together.
 BATCH_ROWS = 500

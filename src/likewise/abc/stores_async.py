@@ -1,4 +1,4 @@
-"""The two interfaces everything is built on, a store and its collections, as asynchronous code; ``stores.py`` is the generated twin.
+"""The interface of a collection, as asynchronous code; ``stores.py`` is the generated twin. That of a store is in ``vector_stores_async``.
 
 A backend implements the abstract methods. What can be said once for all of them (embedding what has no vector, ``search`` by text,
 picture or record, ``get`` of one record) is written here, in terms of the abstract methods. No driver enters this module.
@@ -24,7 +24,6 @@ from likewise.abc.runs import Run
 from likewise.abc.similarities import Similarities, check_similarity
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks
-from likewise.abc.vector_stores_async import AsyncVectorStore
 from likewise.calibration import PRIOR, Calibration
 from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AsyncCollection", "AsyncVectorStore", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
+__all__ = ["AsyncCollection", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
 
 #: Rows in one statement on the ordinary path of writing, and records that are embedded together.
 BATCH_ROWS = 500

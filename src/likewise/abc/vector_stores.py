@@ -6,14 +6,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.query_cache import QueryCacheUsage
+from likewise.abc.stores import Collection
 from likewise.schema import CollectionSpec
-
-if TYPE_CHECKING:
-    from likewise.abc.stores import Collection
 
 __all__ = ["VectorStore"]
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.query_cache import QueryCacheUsage
+from likewise.abc.stores_async import AsyncCollection
 from likewise.schema import CollectionSpec
-
-if TYPE_CHECKING:
-    from likewise.abc.stores_async import AsyncCollection
 
 __all__ = ["AsyncVectorStore"]
 

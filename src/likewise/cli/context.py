@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import likewise
-from likewise.abc.stores import Collection, VectorStore
+from likewise.abc.stores import Collection
+from likewise.abc.vector_stores import VectorStore
 from likewise.cli.output import Output
 from likewise.errors import CollectionNotFound, InvalidArgument, InvalidFilter
 

@@ -12,7 +12,7 @@ from likewise._deadline import check_deadline
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.models import opened_embedder
 from likewise.abc.specs import EmbedderResolver, resolve_spec
-from likewise.abc.stores import VectorStore
+from likewise.abc.vector_stores import VectorStore
 from likewise.backends.memory._tables import Tables
 from likewise.backends.memory.collection import MemoryCollection
 from likewise.errors import UnsupportedFeature

@@ -11,7 +11,7 @@ from likewise._deadline import check_deadline
 from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.models import opened_embedder
 from likewise.abc.specs import EmbedderResolver, resolve_spec
-from likewise.abc.stores_async import AsyncVectorStore
+from likewise.abc.vector_stores_async import AsyncVectorStore
 from likewise.backends.memory._tables import Tables
 from likewise.backends.memory.collection_async import AsyncMemoryCollection
 from likewise.errors import UnsupportedFeature

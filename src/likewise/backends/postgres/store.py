@@ -20,7 +20,7 @@ from likewise.abc.models import ModelIdentity, check_model, opened_embedder, sto
 from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.running import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
-from likewise.abc.stores import VectorStore
+from likewise.abc.vector_stores import VectorStore
 from likewise.backends.postgres import _ddl, _install
 from likewise.backends.postgres._errors import translating
 from likewise.backends.postgres._parameters import own_sql

@@ -19,7 +19,7 @@ from likewise.abc.models import ModelIdentity, check_model, opened_embedder, sto
 from likewise.abc.query_cache import QueryCacheUsage
 from likewise.abc.running_async import run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
-from likewise.abc.stores_async import AsyncVectorStore
+from likewise.abc.vector_stores_async import AsyncVectorStore
 from likewise.backends.postgres import _ddl, _install
 from likewise.backends.postgres._errors import translating
 from likewise.backends.postgres._parameters import own_sql

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, get_args
 
-from likewise.abc.stores import Collection, VectorStore
+from likewise.abc.stores import Collection
+from likewise.abc.vector_stores import VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.cli.wire import collection_json

@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 import likewise
 from likewise.abc.models import AbsentEmbedder
-from likewise.abc.stores import Collection, VectorStore
+from likewise.abc.stores import Collection
+from likewise.abc.vector_stores import VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.errors import LikewiseError

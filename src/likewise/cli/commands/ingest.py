@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 import time
 
-from likewise.abc.stores import Collection, VectorStore
+from likewise.abc.stores import Collection
+from likewise.abc.vector_stores import VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.errors import CollectionNotFound

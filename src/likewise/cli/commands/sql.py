@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from likewise.abc.stores import VectorStore
+from likewise.abc.vector_stores import VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.errors import BackendError, BackendUnavailable, InvalidArgument, NotFound, UnsupportedFeature

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from likewise.abc.models import AbsentEmbedder
-from likewise.abc.stores import Collection, VectorStore
+from likewise.abc.stores import Collection
 from likewise.abc.validation import chunks
+from likewise.abc.vector_stores import VectorStore
 from likewise.cli.demo.catalog import Catalog
 from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch, UnsupportedFeature
 from likewise.records import Record

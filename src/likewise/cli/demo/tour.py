@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from likewise.abc.embedder import Embedder
-from likewise.abc.stores import Collection, VectorStore
+from likewise.abc.stores import Collection
+from likewise.abc.vector_stores import VectorStore
 from likewise.cli.demo.build import Built
 from likewise.cli.demo.catalog import Catalog
 from likewise.records import SearchResults
