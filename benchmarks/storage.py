@@ -3,8 +3,9 @@
     python benchmarks/storage.py [--rows 20000] [--dimension 384] [--content 1500]
 
 PostgreSQL moves the largest part of a row of more than 2 kB out of it, which is the vector. ``likewise`` keeps vectors (PLAIN) and metadata
-(MAIN) in the row, so that the content moves out. ``narrow`` is a table of ids and vectors only, the least that can be read. One process
-compares every row, or those that a GIN index finds for 1 % of them, or every row that passes a condition that no index serves.
+(MAIN) in the row, so that the content moves out. ``narrow`` is a table of ids and vectors only, the least that can be read, beside a table with
+the rest. One process compares every row, or those that a GIN index finds for 1 % of them, or every row that passes a condition that no index
+serves. ``ids first`` is what Likewise says: whole rows are fetched for the nearest only, where otherwise the sort copies every row.
 """
 
 from __future__ import annotations
@@ -34,6 +35,18 @@ CONDITIONS: Mapping[str, bytes] = {
     "every row": b"",
     "1 %, by GIN": b"where metadata @> '{\"hundredth\": 7}'",
     "2 %, no index": b"where (metadata ->> 'number')::int % 50 = 0",
+}
+ALL_AT_ONCE = b"select id, metadata, content, (vector <=> %%s::vector) + 0 as distance from layout_%s %s order by distance limit 10"
+IDS_FIRST = (
+    b"select id, metadata, content, nearest.distance from (select id as near, (vector <=> %%s::vector) + 0 as distance from layout_%s %s"
+    b" order by distance limit 10) as nearest join layout_likewise as found on found.id = nearest.near order by nearest.distance"
+)
+#: What is measured: the layout, and how it is asked.
+WAYS: Mapping[str, tuple[str, bytes]] = {
+    "default": ("default", ALL_AT_ONCE),
+    "likewise, all at once": ("likewise", ALL_AT_ONCE),
+    "likewise, ids first": ("likewise", IDS_FIRST),
+    "narrow": ("narrow", IDS_FIRST),
 }
 LETTERS = "abcdefghijklmnopqrstuvwxyz     "
 
@@ -83,32 +96,28 @@ def main() -> None:
         connection.execute("create extension vector")
         connection.execute("set max_parallel_workers_per_gather = 0")
         print(f"{options.rows:,} x {options.dimension}, content of {options.content:,} characters: median ms")
-        print(f"{'':10}{'size MB':>8}" + "".join(f"{name:>15}" for name in CONDITIONS))
+        print(f"{'':24}{'size MB':>8}" + "".join(f"{name:>15}" for name in CONDITIONS))
         for layout in LAYOUTS:
             fill(connection, layout, vectors, options.content)
-        for layout in LAYOUTS:
+        cells = {condition: measure(connection, where, vectors[:40]) for condition, where in CONDITIONS.items()}
+        for way, (layout, _) in WAYS.items():
             (size,) = connection.execute("select pg_table_size(%s::regclass)", (f"layout_{layout}",)).fetchone() or (0,)
-            cells = [f"{measure(connection, layout, where, vectors[:15]):15.2f}" for where in CONDITIONS.values()]
-            print(f"{layout:10}{size / 1e6:8.0f}" + "".join(cells))
+            print(
+                f"{way:24}{size / 1e6:8.0f}" + "".join(f"{cells[c].get(way, float('nan')):15.2f}" for c in CONDITIONS)
+            )
 
 
-def measure(connection: psycopg.Connection[Any], layout: str, where: bytes, queries: Any) -> float:
-    """Median milliseconds of an exact search; not a number where the layout has no metadata."""
-    if layout == "narrow" and where:
-        return float("nan")
-    shown = b"id" if layout == "narrow" else b"id, metadata, content"
-    statement = b"select %s, (vector <=> %%s::vector) + 0 as distance from layout_%s %s order by distance limit 10" % (
-        shown,
-        layout.encode(),
-        where.replace(b"%", b"%%"),
-    )
-    taken = []
-    for _ in range(2):
-        for query in queries:
+def measure(connection: psycopg.Connection[Any], where: bytes, queries: Any) -> dict[str, float]:
+    """Median milliseconds of an exact search in each way, which take turns; a narrow table has no metadata to filter by."""
+    taken: dict[str, list[float]] = {way: [] for way, (layout, _) in WAYS.items() if layout != "narrow" or not where}
+    for query in [*queries[:5], *queries]:
+        for way, each in taken.items():
+            layout, text = WAYS[way]
+            statement = text % (layout.encode(), where.replace(b"%", b"%%"))
             started = time.perf_counter()
             connection.execute(statement, (packed(query),), binary=True, prepare=True).fetchall()
-            taken.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(taken)
+            each.append((time.perf_counter() - started) * 1e3)
+    return {way: statistics.median(each[5:]) for way, each in taken.items()}
 
 
 if __name__ == "__main__":

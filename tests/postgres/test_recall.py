@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -19,6 +20,7 @@ from likewise import (
     VectorStore,
 )
 from likewise.backends.postgres._recall import RecallCurve, depth_of, measured, sample_size, surely, usual_ef_search
+from likewise.backends.postgres.tuning import Tuning
 
 ROWS, DIMENSION = 6_000, 32
 
@@ -152,10 +154,28 @@ def test_what_cannot_be_is_refused(opened: VectorStore) -> None:
         things.search_by_vector(QUERIES[0], recall=0.9, ef_search=100)
 
 
+def test_where_too_few_queries_leave_it_open_more_are_measured_once(
+    opened: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    things = fill(opened)
+    deeper: list[bool] = []
+    measure = Tuning._measure
+
+    def counted(self: Tuning, *given: Any, **options: Any) -> RecallCurve:
+        deeper.append(options.get("deeper", False))
+        return measure(self, *given, **options)
+
+    monkeypatch.setattr(Tuning, "_measure", counted)
+    monkeypatch.setattr(RecallCurve, "unsure", lambda self, recall: True)
+    for _ in range(2):
+        assert len(things.search_by_vector(QUERIES[0], recall=0.9)) == 10
+    assert deeper == [False, True]
+
+
 def test_the_usual_ef_search_grows_with_the_rows() -> None:
     rows = (0, 1_000, 50_000, 100_000, 200_000, 1_000_000, 10_000_000, 10**12)
     assert [usual_ef_search(n) for n in rows] == [64, 64, 64, 80, 100, 160, 250, 400]
-    assert [usual_ef_search(n, filtered=True) for n in rows] == [100, 100, 100, 128, 160, 250, 400, 400]
+    assert [usual_ef_search(n, filtered=True) for n in rows] == [100, 100, 100, 160, 200, 400, 400, 400]
 
 
 def test_a_filter_takes_a_little_more_and_many_results_as_many(opened: VectorStore) -> None:
@@ -183,4 +203,10 @@ def test_the_least_ef_search_that_surely_reaches_it() -> None:
     assert not curve.holds("other", 1_000.0)
     assert [depth_of(k) for k in (1, 10, 11, 500, 5_000)] == [10, 10, 30, 1_000, None]
     assert [sample_size(n) for n in (0, 50_000, 100_000, 10_000_000)] == [300, 200, 100, 30]
+    assert [sample_size(n, deeper=True) for n in (0, 50_000, 200_000, 10_000_000)] == [300, 300, 150, 90]
+    # One query of fifty that finds nothing: more queries tell whether it is one of many.
+    few = RecallCurve("index", 200_000.0, ((40, 0.968, 0.02), (1_000, 0.974, 0.02)))
+    assert (few.dial(0.95), few.unsure(0.95), few.unsure(0.99), few.unsure(0.9)) == (None, True, False, False)
+    more = RecallCurve("index", 200_000.0, ((40, 0.968, 0.009), (1_000, 0.974, 0.009)))
+    assert (more.dial(0.95), more.unsure(0.95)) == (1_000, False)
     assert measured([], [], [], 10) == (1.0, 0.0)

@@ -28,19 +28,23 @@ LEAST_EF_SEARCH = 64
 _LEAST_FILTERED = 100
 _USUAL = (LEAST_EF_SEARCH, 80, 100, 128, 160, 200, 250, 320, 400)
 _DEPTHS = (10, 30, 100, 300, 1_000)
+#: Standard errors of a recall that are less than this are not worth more queries.
+_SHARP = 0.01
 #: A curve holds while the collection is between these parts of the size at which it was measured.
 _SHRUNK, _GROWN = 0.5, 1.5
 
 
 def usual_ef_search(rows: float, *, filtered: bool = False) -> int:
-    """The ef_search of a search that does not say, chosen for recall@10 of 0.95; half as much again through a filter, and at least 100.
+    """The ef_search of a search that does not say, chosen for recall@10 of 0.95; half as much again through a filter, twice as much at 200,000
+    rows, and at least 100.
 
     Of real embeddings of sentences 28 to 56 sufficed at 50,000 rows, by how the graph came out, 64 to 80 at 200,000 and 100 at a million: about
     the fourth root of the rows. Vectors without any structure take more: ``recall=`` finds out.
     """
     wanted = LEAST_EF_SEARCH * (max(rows, 1.0) / 50_000) ** 0.25
     if filtered:
-        wanted = max(_LEAST_FILTERED, 1.55 * wanted)
+        # Where a filter goes with the vectors, what matches lies at the edge of what a scan meets, in a large graph more than in a small one.
+        wanted = max(_LEAST_FILTERED, 1.55 * wanted * max(1.0, rows / 50_000) ** 0.18)
     return next((dial for dial in _USUAL if dial >= wanted * 0.99), _USUAL[-1])
 
 
@@ -56,9 +60,9 @@ def dials(method: str, k: int, lists: int = 0) -> list[int]:
     return [probes for probes in _PROBES if probes <= max(1, lists // 2)]
 
 
-def sample_size(rows: float) -> int:
-    """How many stored vectors are searched for: fewer where each exact search takes longer."""
-    return int(min(300, max(30, 10_000_000 / max(rows, 1.0))))
+def sample_size(rows: float, *, deeper: bool = False) -> int:
+    """How many stored vectors are searched for: fewer where each exact search takes longer; with ``deeper`` up to three times as many."""
+    return int(min(300, (3 if deeper else 1) * max(30, 10_000_000 / max(rows, 1.0))))
 
 
 def surely(mean: float, error: float) -> float:
@@ -87,6 +91,11 @@ class RecallCurve:
         lower = [point for point in self.points if point[0] <= dial]
         _, mean, error = lower[-1] if lower else self.points[0]
         return mean, error
+
+    def unsure(self, recall: float) -> bool:
+        """Whether it is for want of queries that none surely reaches the recall: a single one that finds nothing counts for much among few."""
+        _, mean, error = self.points[-1]
+        return self.dial(recall) is None and error > _SHARP and surely(mean, 0.0) >= recall
 
     def dial(self, recall: float) -> int | None:
         """The least that surely reaches the recall; None if none does."""

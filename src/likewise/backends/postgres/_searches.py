@@ -115,10 +115,19 @@ def _nearest(
     # A literal: with a parameter here the planner would not know how few rows are wanted, and would plan each call anew.
     limit = sql.Literal(top_k)
     if index is None:
-        # "+ 0" keeps the order off every index: all matching rows are compared.
-        conditions = where_clause(table, where, parameters, *present)
-        return sql.SQL("SELECT {}, {} + 0 AS distance FROM {} {} ORDER BY distance, {} LIMIT {}").format(
-            select, distance, table.name, conditions, table.order, limit
+        # "+ 0" keeps the order off every index: all matching rows are compared. A sort copies every row that it is given, so it is given
+        # ids alone, and the rows themselves are fetched for the nearest.
+        return sql.SQL(
+            "SELECT {}, nearest.distance FROM (SELECT id AS near, {} + 0 AS distance FROM {} {} ORDER BY distance LIMIT {})"
+            " AS nearest JOIN {} AS found ON found.id = nearest.near ORDER BY nearest.distance, {}"
+        ).format(
+            select,
+            distance,
+            table.name,
+            where_clause(table, where, parameters, *present),
+            limit,
+            table.name,
+            table.order,
         )
     conditions = where_clause(table, where, parameters, *_gate(settings), *present)
     if index.quantization == "none":

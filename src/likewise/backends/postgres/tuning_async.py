@@ -39,6 +39,7 @@ class AsyncTuning:
     def __init__(self, database: AsyncDatabase) -> None:
         self._database = database
         self._curves: dict[tuple[str, int], RecallCurve] = {}
+        self._deepened: set[tuple[str, int]] = set()
 
     async def dial(
         self, search: AsyncSearchAt, table: Table, name: str, index: TableIndex, top_k: int, recall: float
@@ -50,6 +51,12 @@ class AsyncTuning:
         curve = self._curves.get((name, k)) or await self._read(table, name, k)
         if curve is None or not curve.holds(index.definition, table.rows):
             curve = await self._measure(search, table, name, index, k)
+            await self._write(table, name, k, curve)
+            self._deepened.discard((name, k))
+        if curve.unsure(recall) and (name, k) not in self._deepened:
+            # Once more with more queries, before every search is made to compare every row.
+            self._deepened.add((name, k))
+            curve = await self._measure(search, table, name, index, k, deeper=True)
             await self._write(table, name, k, curve)
         self._curves[name, k] = curve
         return curve.dial(recall)
@@ -70,13 +77,16 @@ class AsyncTuning:
         found = await search(table, name, queries, 11, index, dial)
         return measured(truth, found, [record_id for record_id, _ in drawn], 10), before
 
-    async def _sample(self, table: Table, name: str) -> list[tuple[str, NDArray[np.float32]]]:
-        drawn = await self._database.fetch(statements.sample_vectors(table, name, sample_size(table.rows)))
+    async def _sample(self, table: Table, name: str, *, deeper: bool = False) -> list[tuple[str, NDArray[np.float32]]]:
+        count = sample_size(table.rows, deeper=deeper)
+        drawn = await self._database.fetch(statements.sample_vectors(table, name, count))
         return [(row["id"], unpack_vector(row["vector"], table.element(name))) for row in drawn]
 
-    async def _measure(self, search: AsyncSearchAt, table: Table, name: str, index: TableIndex, k: int) -> RecallCurve:
+    async def _measure(
+        self, search: AsyncSearchAt, table: Table, name: str, index: TableIndex, k: int, *, deeper: bool = False
+    ) -> RecallCurve:
         """Search for stored vectors, exactly and at one dial after the other, until nothing more is to be gained."""
-        drawn = await self._sample(table, name)
+        drawn = await self._sample(table, name, deeper=deeper)
         own, queries = [record_id for record_id, _ in drawn], [vector for _, vector in drawn]
         truth = await search(table, name, queries, k + 1, None, None)
         points: list[tuple[int, float, float]] = []
