@@ -173,6 +173,11 @@ class SearchExplanation:
     estimated: int | None = None
     matching: int | None = None
 
+    def __post_init__(self) -> None:
+        # The settings are those of a statement that other searches say too.
+        if not isinstance(self.settings, MappingProxyType):
+            object.__setattr__(self, "settings", MappingProxyType(self.settings))
+
 
 class SearchResults(Sequence[SearchResult]):
     """What a search found, best first.

@@ -285,3 +285,8 @@ def test_control_characters_are_written_out() -> None:
 
     assert printable("a\x1b[31mb\x07\n") == "a\\x1b[31mb\\x07\n"
     assert plain("a\n\tb\x9b\u202e") == "a b\\x9b\\u202e"
+
+
+def test_a_models_server_that_does_not_answer_is_told_from_a_failure() -> None:
+    assert exit_code(errors.ModelUnreachable("no answer", model="m", attempts=3)) == Exit.UNAVAILABLE
+    assert exit_code(errors.ModelNotAvailable("no such model", model="m")) == Exit.FAILURE

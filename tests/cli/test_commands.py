@@ -235,6 +235,8 @@ class TestModels:
         models = {m["name"]: m for m in run("models", "--json").json["models"]}
         assert models["mini"]["dimension"] == 384
         assert models["mini"]["modalities"] == ["text", "image"]
+        assert "after the colon" in models["fastembed:NAME"]["description"]
+        assert not [name for name, model in models.items() if "problem" in model]
         shown = run("models", "list").out
         assert "mini" in shown
         assert "128 tokens" in shown

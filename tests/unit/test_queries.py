@@ -79,6 +79,25 @@ def test_the_query_asked_longest_ago_is_forgotten_first() -> None:
     assert cache.get("x" * 1_001) is None
 
 
+class Failing(Counting):
+    """Answers with what is no vector, the first time."""
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = super().embed_texts(texts)
+        return vectors if len(self.seen) > 1 else vectors * np.float32("nan")
+
+
+def test_an_answer_that_is_no_vector_is_not_remembered() -> None:
+    model = Failing()
+    register_embedder("failing", lambda _: model)
+    with likewise.connect("memory://") as store:
+        things = store.ensure_collection(CollectionSpec("things", embedder="failing"))
+        things.upsert(Record("a", [1.0, 0.5]))
+        with pytest.raises(InvalidArgument, match="finite"):
+            things.search("red")
+        assert [r.id for r in things.search("red")] == ["a"]
+
+
 @dataclass
 class Reusing(Counting):
     """A dataclass, so that it cannot be hashed; and one array for all its answers."""

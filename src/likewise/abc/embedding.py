@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -72,9 +73,11 @@ class Embedding:
                 rows = run_blocking(embedder.embed_queries, [text])
             vector = rows[0].copy()
             vector.flags.writeable = False
-            cache.put(text, vector)
-            if shared is not None:
-                shared.put(embedder, text, vector)
+            # What is not finite is refused by the search, and may be another the next time.
+            if math.isfinite(vector.min()) and math.isfinite(vector.max()):
+                cache.put(text, vector)
+                if shared is not None:
+                    shared.put(embedder, text, vector)
         return vector
 
     def queries(self, modality: Modality, queries: Sequence[Any]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -71,9 +72,11 @@ class AsyncEmbedding:
                 rows = await run_blocking(embedder.embed_queries, [text])
             vector = rows[0].copy()
             vector.flags.writeable = False
-            cache.put(text, vector)
-            if shared is not None:
-                await shared.put(embedder, text, vector)
+            # What is not finite is refused by the search, and may be another the next time.
+            if math.isfinite(vector.min()) and math.isfinite(vector.max()):
+                cache.put(text, vector)
+                if shared is not None:
+                    await shared.put(embedder, text, vector)
         return vector
 
     async def queries(self, modality: Modality, queries: Sequence[Any]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from likewise.errors import (
     BackendTimeout,
     BackendUnavailable,
     InvalidArgument,
+    ModelUnreachable,
     NotFound,
     RecordExists,
     SchemaMismatch,
@@ -36,7 +37,7 @@ EXPLANATIONS = {
     Exit.FAILURE: "it failed, or something was found to be wrong (doctor, ingest)",
     Exit.USAGE: "the command line cannot be understood",
     Exit.NOT_FOUND: "a collection, record or file that was named is not there",
-    Exit.UNAVAILABLE: "the database cannot be reached, or did not answer in time",
+    Exit.UNAVAILABLE: "the database, or the server of a model, cannot be reached or did not answer in time",
     Exit.INVALID: "a value is refused: a filter, a picture, a name, another dimension",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
     Exit.BROKEN_PIPE: "whoever read the output went away",
@@ -48,7 +49,7 @@ def exit_code(error: Exception) -> Exit:
     """The exit code for an error of the library."""
     if isinstance(error, NotFound):
         return Exit.NOT_FOUND
-    if isinstance(error, BackendUnavailable | BackendTimeout):
+    if isinstance(error, BackendUnavailable | BackendTimeout | ModelUnreachable):
         return Exit.UNAVAILABLE
     if isinstance(error, InvalidArgument | SchemaMismatch | RecordExists | UnsupportedFeature):
         return Exit.INVALID

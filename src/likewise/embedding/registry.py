@@ -102,6 +102,12 @@ _factories: dict[str, EmbedderFactory] = {
 }
 _loaded: dict[str, Embedder] = {}
 
+#: Families whose models are those of another library, by what follows the colon.
+OPEN_FAMILIES = {
+    "fastembed": "any model of fastembed's list, by its name after the colon",
+    "sentence-transformers": "any model that sentence-transformers loads, by its name after the colon",
+}
+
 
 @cache
 def _offered() -> dict[str, EntryPoint]:

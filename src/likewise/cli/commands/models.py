@@ -56,9 +56,13 @@ def run(context: Context) -> int:
 
 def _list(context: Context) -> int:
     from likewise.embedding import available_models, load_embedder
+    from likewise.embedding.registry import OPEN_FAMILIES
 
     documents: list[dict[str, Any]] = []
     for name in available_models():
+        if name in OPEN_FAMILIES:
+            documents.append({"name": f"{name}:NAME", "description": OPEN_FAMILIES[name]})
+            continue
         try:
             documents.append(asdict(load_embedder(name).card))
         except LikewiseError as error:
