@@ -132,6 +132,10 @@ class CollectionSpec:
             raise InvalidArgument(f"calibration is {calibration!r:.80}; it must be a Calibration, 'model' or None")
         own = {} if self.dimension is None else {"": VectorField(self.dimension, self.metric, self.storage)}
         object.__setattr__(self, "_fields", MappingProxyType({**own, **self.vectors}))
+        if isinstance(calibration, Calibration) and self.dimension is None and self.embedder is None:
+            raise InvalidArgument(
+                f"collection {self.name!r} has named vectors only; a calibration is for the vector that is the collection's own"
+            )
         if self.dimension is None and not self.vectors and self.embedder is None:
             raise InvalidArgument(
                 f"collection {self.name!r} has no vector: give a dimension, named vectors, or an embedder (for example 'mini')"

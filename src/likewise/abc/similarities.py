@@ -13,7 +13,7 @@ from likewise.metrics import Metric
 from likewise.records import SearchExplanation, SearchResult, SearchResults
 from likewise.schema import CollectionSpec
 
-__all__ = ["Similarities", "check_similarity", "cosine"]
+__all__ = ["Similarities", "check_calibrated", "check_similarity", "cosine"]
 
 
 def cosine(metric: Metric, distance: float) -> float:
@@ -35,6 +35,14 @@ def check_similarity(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
         raise InvalidArgument(f"min_similarity is {value!r:.80}; it must be a number from 0 to 1")
     return float(value)
+
+
+def check_calibrated(spec: CollectionSpec) -> None:
+    """``InvalidArgument`` if the collection has no vector of its own, which is what a calibration is for."""
+    if "" not in spec.vector_fields:
+        raise InvalidArgument(
+            f"collection {spec.name!r} has named vectors only; a calibration is for the vector that is the collection's own"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
 from likewise.abc.recent import RecentQueries
 from likewise.abc.runs import Run
-from likewise.abc.similarities import Similarities, check_similarity
+from likewise.abc.similarities import Similarities, check_calibrated, check_similarity
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks
 from likewise.calibration import PRIOR, Calibration
@@ -339,6 +339,7 @@ class AsyncCollection(ABC):
         Raises ``RecordNotFound`` for an id in ``matches``, and ``InvalidArgument`` where there is too little to fit, or where what should match scores
         no higher than what is drawn at random.
         """
+        check_calibrated(self._spec)
         fitted = await fit_to_collection(self, matches, sample=check_limit(sample, "sample"), prior=prior)
         if save:
             await self.set_calibration(fitted)
@@ -348,7 +349,7 @@ class AsyncCollection(ABC):
         """Store another calibration with the collection, or none; searches elsewhere follow within a minute."""
         if calibration is not None and not isinstance(calibration, Calibration):
             raise InvalidArgument(f"calibration is {calibration!r:.80}; it must be a Calibration or None")
-        self._spec.vector_field(None)
+        check_calibrated(self._spec)
         await self._store_calibration(calibration)
         self._spec = replace(self._spec, calibration=calibration)
 

@@ -18,6 +18,7 @@ from likewise import (
     Record,
     RecordNotFound,
     SchemaMismatch,
+    VectorField,
     VectorStore,
 )
 
@@ -147,6 +148,14 @@ class SimilarityClauses:
             collection.set_calibration("strict")  # type: ignore[arg-type]
         with pytest.raises(InvalidArgument, match="calibration"):
             CollectionSpec("gap", dimension=2, calibration="strict")  # type: ignore[arg-type]
+        # It is for the collection's own vector.
+        named = store.ensure_collection(CollectionSpec("named", vectors={"shape": VectorField(2)}))
+        with pytest.raises(InvalidArgument, match="named vectors only"):
+            named.set_calibration(GAP)
+        with pytest.raises(InvalidArgument, match="named vectors only"):
+            named.calibrate()
+        with pytest.raises(InvalidArgument, match="named vectors only"):
+            CollectionSpec("named", vectors={"shape": VectorField(2)}, calibration=GAP)
 
     def test_a_calibration_is_fitted(self, store: VectorStore) -> None:
         """C66: calibrate fits to texts and pictures of one thing, and else to random pairs."""

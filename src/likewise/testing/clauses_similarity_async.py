@@ -18,6 +18,7 @@ from likewise import (
     Record,
     RecordNotFound,
     SchemaMismatch,
+    VectorField,
 )
 
 __all__ = ["AsyncSimilarityClauses"]
@@ -154,6 +155,14 @@ class AsyncSimilarityClauses:
             await collection.set_calibration("strict")  # type: ignore[arg-type]
         with pytest.raises(InvalidArgument, match="calibration"):
             CollectionSpec("gap", dimension=2, calibration="strict")  # type: ignore[arg-type]
+        # It is for the collection's own vector.
+        named = await store.ensure_collection(CollectionSpec("named", vectors={"shape": VectorField(2)}))
+        with pytest.raises(InvalidArgument, match="named vectors only"):
+            await named.set_calibration(GAP)
+        with pytest.raises(InvalidArgument, match="named vectors only"):
+            await named.calibrate()
+        with pytest.raises(InvalidArgument, match="named vectors only"):
+            CollectionSpec("named", vectors={"shape": VectorField(2)}, calibration=GAP)
 
     async def test_a_calibration_is_fitted(self, store: AsyncVectorStore) -> None:
         """C66: calibrate fits to texts and pictures of one thing, and else to random pairs."""
