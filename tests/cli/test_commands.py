@@ -236,7 +236,8 @@ class TestModels:
         assert models["mini"]["dimension"] == 384
         assert models["mini"]["modalities"] == ["text", "image"]
         assert "after the colon" in models["fastembed:NAME"]["description"]
-        assert not [name for name, model in models.items() if "problem" in model]
+        # Other tests register families of their own, some of them broken.
+        assert not [name for name in ("mini", "clip", "fastembed:NAME", "bge-m3") if "problem" in models[name]]
         shown = run("models", "list").out
         assert "mini" in shown
         assert "128 tokens" in shown
