@@ -1,0 +1,7 @@
+"""Workers: they answer ``embed()`` of SQL, and keep the embeddings of watched tables fresh. A process of their own, or a thread."""
+
+from likewise.worker.answering import Answering
+from likewise.worker.metrics import WorkerCounts
+from likewise.worker.service import Worker, WorkerThread
+
+__all__ = ["Answering", "Worker", "WorkerCounts", "WorkerThread"]

@@ -1,0 +1,352 @@
+"""Answers ``embed()``: reads the requests from the log, has models embed them, stores the vectors, and wakes the callers.
+
+Every worker reads every request; one of them, which holds an advisory lock, answers. The others keep what nobody has answered yet, so that
+whoever takes over when that one dies has its requests too. ``likewise.ask`` is the other side of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+
+from likewise.abc.embedder import Embedder
+from likewise.abc.running_async import run_blocking
+from likewise.backends.postgres._errors import translating
+from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable, UnsupportedFeature
+from likewise.worker._messages import LogMessage, Request, Used, read_request, read_used
+from likewise.worker._sql import statement
+from likewise.worker.lanes import Answer, Lane, Refusal, digest_of, identity_of, refusal
+from likewise.worker.metrics import WorkerCounts
+from likewise.worker.post import Post
+from likewise.worker.stream import LogStream
+
+__all__ = ["Answering"]
+
+_log = logging.getLogger("likewise.worker")
+
+REQUEST, USED = "likewise.embed", "likewise.used"
+#: How often a worker that does not answer tries to become the one that does.
+TRY_SECONDS = 0.2
+SEEN_SECONDS = 5.0
+#: How many vectors are remembered, and after how many new ones the table is cut back to that.
+MOST_REMEMBERED = 100_000
+_EVICT_EVERY = 2_000
+#: How many requests are kept until they are answered, and how many bytes of them.
+_MOST_KEPT, _MOST_KEPT_BYTES = 20_000, 256_000_000
+#: Before PostgreSQL 17: how often somebody looks whether messages wait to be flushed.
+_FLUSH_SECONDS = 0.01
+_FLUSHES_ITSELF = 170_000
+
+
+class Answering:
+    """One worker's part in answering; ``run`` serves until it is told to stop.
+
+    ``models`` are offered beside those of the database's collections and its default. ``remember`` is how many vectors are kept in the
+    database.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        embedders: Callable[[str], Embedder],
+        models: Collection[str] = (),
+        counts: WorkerCounts | None = None,
+        remember: int = MOST_REMEMBERED,
+    ) -> None:
+        self.conninfo = conninfo
+        self.embedders = embedders
+        self.models = frozenset(models)
+        self.remember = remember
+        self.counts = WorkerCounts() if counts is None else counts
+        self.number = uuid.uuid4()
+        self.started_at = datetime.now(UTC)
+        #: Whether this worker is the one that answers.
+        self.leads = False
+        #: Set while requests are read: by the one that answers, and by those that would take over.
+        self.ready = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Answer until ``stop`` is set; then what models are at work on is still answered. A lost connection is made again.
+
+        Raises:
+            BackendError: at the beginning, if the database is not set up for it; the text says what is missing.
+        """
+        began = False
+        pause = 0.1
+        while not stop.is_set():
+            try:
+                await _Session(self).serve(stop)
+            except LikewiseError as error:
+                if not began and not self.ready.is_set():
+                    raise
+                self.counts.reconnected += 1
+                _log.warning("the worker lost the database, and connects again: %s", error)
+            if self.ready.is_set():
+                began, pause = True, 0.1
+            self.leads = False
+            self.ready.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(5.0, 2 * pause)
+
+
+class _Session:
+    """The time of one connection."""
+
+    def __init__(self, part: Answering) -> None:
+        self._part = part
+        self._counts = part.counts
+        #: Requests that are not answered, by their numbers, with the moment in which their callers go.
+        self._open: OrderedDict[UUID, tuple[Request, float]] = OrderedDict()
+        self._open_bytes = 0
+        self._lanes: dict[str, Lane] = {}
+        self._opening: dict[str, list[tuple[Request, float]]] = {}
+        self._offered: frozenset[str] = frozenset()
+        self._offered_at = -1e9
+        self._outbox: asyncio.Queue[tuple[Sequence[Answer], Sequence[Refusal], Sequence[UUID]]] = asyncio.Queue()
+        self._used: set[Used] = set()
+        self._stored = 0
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Until ``stop``, or until the connection is lost: then it raises."""
+        part = self._part
+        async with await Post.open(part.conninfo) as post:
+            self._post = post
+            await post.fetch("be_there")
+            async with LogStream(part.conninfo, frozenset({REQUEST, USED})) as stream:
+                _log.info("reading requests", extra={"slot": stream.slot})
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        self._group = group
+                        reading = [group.create_task(self._read(stream)), group.create_task(self._lead())]
+                        serving = [group.create_task(self._write()), group.create_task(self._be_seen())]
+                        part.ready.set()
+                        await stop.wait()
+                        # What models are at work on is answered still; what only waits is left to others, who have it too.
+                        for task in reading:
+                            task.cancel()
+                        await asyncio.gather(*(lane.finish() for lane in self._lanes.values()))
+                        await self._outbox.join()
+                        for task in serving:
+                            task.cancel()
+                except BaseExceptionGroup as errors:
+                    raise _first(errors) from errors
+            await post.fetch("leave", {"id": part.number})
+
+    # --- from the log to a model --------------------------------------------------------------------------------------------------
+
+    async def _read(self, stream: LogStream) -> None:
+        async for messages in stream.messages():
+            for message in messages:
+                self._receive(message)
+            self._counts.waiting = len(self._open)
+
+    def _receive(self, message: LogMessage) -> None:
+        try:
+            if message.prefix == USED:
+                self._used.add(read_used(message.content))
+                return
+            request = read_request(message.content)
+        except InvalidArgument as error:
+            self._counts.malformed += 1
+            if self._counts.malformed <= 10:
+                _log.warning("a message was ignored: %s", error)
+            return
+        if request.number in self._open:
+            return
+        ends_at = time.monotonic() + request.within
+        self._open[request.number] = (request, ends_at)
+        self._open_bytes += len(request.input)
+        self._forget_old()
+        if self._part.leads:
+            self._dispatch(request, ends_at)
+
+    def _forget_old(self) -> None:
+        """The oldest, if their callers have gone or they are too many."""
+        now = time.monotonic()
+        for number, (_, ends_at) in list(self._open.items())[:2]:
+            if ends_at <= now or len(self._open) > _MOST_KEPT or self._open_bytes > _MOST_KEPT_BYTES:
+                self._close([number])
+
+    def _close(self, numbers: Sequence[UUID]) -> None:
+        for number in numbers:
+            found = self._open.pop(number, None)
+            if found is not None:
+                self._open_bytes -= len(found[0].input)
+
+    def _dispatch(self, request: Request, ends_at: float) -> None:
+        self._counts.requests += 1
+        lane = self._lanes.get(request.model)
+        if lane is not None:
+            self._hand(lane, request, ends_at)
+            return
+        waiting = self._opening.get(request.model)
+        if waiting is None:
+            waiting = self._opening[request.model] = []
+            self._group.create_task(self._open_lane(request.model))
+        waiting.append((request, ends_at))
+
+    async def _open_lane(self, name: str) -> None:
+        """Find the model, and hand it the requests that came for it meanwhile."""
+        try:
+            await self._check_offered(name)
+            embedder = await run_blocking(self._part.embedders, name)
+            await self._post.introduce(name, embedder.card)
+        except LikewiseError as error:
+            refused = [refusal(request.number, error) for request, _ in self._opening.pop(name)]
+            await self._deliver([], refused, [])
+            return
+        lane = self._lanes[name] = Lane(embedder, self._deliver, self._counts)
+        self._group.create_task(lane.run())
+        for request, ends_at in self._opening.pop(name):
+            self._hand(lane, request, ends_at)
+
+    async def _check_offered(self, name: str) -> None:
+        """Whoever may call ``embed()`` does not decide what models the worker's machine loads."""
+        if name in self._part.models or name in self._offered:
+            return
+        if time.monotonic() - self._offered_at > 1:
+            self._offered, self._offered_at = await self._post.offered(), time.monotonic()
+        if name not in self._offered:
+            offered = ", ".join(sorted(self._offered | self._part.models))
+            raise ModelNotAvailable(
+                f"the worker does not offer the model {name!r:.80}; it offers {offered}. Others are named when it is started: "
+                "likewise worker --model NAME",
+                model=name,
+            )
+
+    def _hand(self, lane: Lane, request: Request, ends_at: float) -> None:
+        card = lane.embedder.card
+        error: LikewiseError | None = None
+        if request.identity is not None and request.identity != identity_of(card):
+            error = ModelNotAvailable(
+                f"the vectors that are searched are by the model {_shown(request.identity)}; the worker has {_shown(identity_of(card))}",
+                model=request.model,
+            )
+        elif request.kind not in card.modalities:
+            what = "pictures" if request.kind == "image" else "texts"
+            error = UnsupportedFeature(f"embedding {what}", backend=card.name)
+        if error is None:
+            lane.add(request, digest_of(request.input), ends_at)
+        else:
+            self._outbox.put_nowait(([], [refusal(request.number, error)], []))
+
+    # --- from a model to the callers ----------------------------------------------------------------------------------------------
+
+    async def _deliver(self, answers: Sequence[Answer], refusals: Sequence[Refusal], done: Sequence[UUID]) -> None:
+        self._outbox.put_nowait((answers, refusals, done))
+
+    async def _write(self) -> None:
+        """Store what models have done; what comes while that is stored goes together."""
+        while True:
+            batches = [await self._outbox.get()]
+            while not self._outbox.empty():
+                batches.append(self._outbox.get_nowait())
+            answers = [answer for batch in batches for answer in batch[0]]
+            refusals = [refusal for batch in batches for refusal in batch[1]]
+            if answers or refusals:
+                await self._post.store(answers, refusals)
+            done = [number for batch in batches for number in batch[2]]
+            self._close(done)
+            self._close([refusal.request for refusal in refusals])
+            self._counts.answered += len(answers)
+            self._counts.refused += len(refusals)
+            self._counts.waiting = len(self._open)
+            self._stored += len(answers)
+            for _ in batches:
+                self._outbox.task_done()
+
+    # --- one answers, all are seen ------------------------------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        while not await self._post.try_to_lead():  # noqa: ASYNC110 -- the lock is another process's
+            await asyncio.sleep(TRY_SECONDS)
+        if self._post.version < _FLUSHES_ITSELF:
+            self._group.create_task(self._flush())
+        for name in await self._post.known_models():
+            # What the names stand for may have changed since another worker said it.
+            with contextlib.suppress(LikewiseError):
+                await self._check_offered(name)
+                await self._post.introduce(name, (await run_blocking(self._part.embedders, name)).card)
+        await self._forget_what_is_answered()
+        self._answer_what_is_open()
+        self._counts.took_over += 1
+        _log.info("this worker answers now")
+
+    async def _forget_what_is_answered(self) -> None:
+        """Of the requests that came while another worker answered."""
+        keys = {number: _key(request) for number, (request, _) in self._open.items() if request.identity is not None}
+        there = await self._post.remembered(set(keys.values()))
+        self._close([number for number, key in keys.items() if key in there])
+
+    def _answer_what_is_open(self) -> None:
+        """What the one before has not answered. From here on requests are dispatched as they come.
+
+        Nothing may be awaited in here, so that none is left out and none taken twice.
+        """
+        self._part.leads = True
+        now = time.monotonic()
+        for request, ends_at in list(self._open.values()):
+            if ends_at > now:
+                self._dispatch(request, ends_at)
+            else:
+                self._close([request.number])
+
+    async def _be_seen(self) -> None:
+        part = self._part
+        evicted = -_EVICT_EVERY
+        while True:
+            await self._post.be_seen(part.number, part.started_at, self._counts, leads=part.leads)
+            if part.leads:
+                used, self._used = self._used, set()
+                if used:
+                    await self._post.note_used(used)
+                if self._stored - evicted >= _EVICT_EVERY:
+                    evicted = self._stored
+                    await self._post.evict(part.remember)
+                await self._post.fetch("tidy")
+            else:
+                self._used.clear()
+            await asyncio.sleep(SEEN_SECONDS)
+
+    async def _flush(self) -> None:
+        """Has messages leave that nobody flushes: for servers before PostgreSQL 17."""
+        with translating():
+            async with await AsyncConnection.connect(
+                make_conninfo(self._part.conninfo, application_name="likewise worker (flush)"), autocommit=True
+            ) as connection:
+                await connection.execute("set synchronous_commit = local")
+                while True:
+                    await connection.execute(statement("flush"))
+                    await asyncio.sleep(_FLUSH_SECONDS)
+
+
+def _key(request: Request) -> tuple[str, bytes]:
+    """Under what the vector of a request is remembered, if the model is the one that its caller knows."""
+    identity = [*(request.identity or ()), *(["image"] if request.kind == "image" else [])]
+    return json.dumps(identity, ensure_ascii=False), digest_of(request.input)
+
+
+def _shown(identity: tuple[Any, ...]) -> str:
+    return f"{identity[0]!r:.80} in revision {identity[1]!r:.80} with {identity[2]!r:.20} dimensions"
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error that is no group, ours before others."""
+    flat: list[BaseException] = []
+    for error in errors.exceptions:
+        flat.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
+    return next((error for error in flat if isinstance(error, LikewiseError)), flat[0])

@@ -1,0 +1,2 @@
+-- This worker goes.
+delete from likewise.worker as w where w.id = %(id)s::uuid
