@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from likewise.abc.embedder import Embedder
-from likewise.abc.running import run_blocking
+from likewise.abc.running import run_apart, run_blocking
 from likewise.abc.vector_stores import VectorStore
-from likewise.errors import InvalidArgument
+from likewise.errors import InvalidArgument, UnsupportedFeature
+
+if TYPE_CHECKING:
+    from likewise.backends.postgres import PostgresStore
 
 __all__ = ["attach", "connect"]
 
@@ -23,6 +26,7 @@ def connect(
     max_connections: int = 10,
     keep_running: bool = False,
     query_cache: bool | None = None,
+    worker: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> VectorStore:
     """Open a store; use it as an async context manager, or ``close`` it.
@@ -38,9 +42,12 @@ def connect(
 
     ``schema`` is where tables are made, ``max_connections`` bounds the pool. ``keep_running`` leaves an embedded server running
     when its last user goes. ``query_cache`` remembers the vectors of queries in the database, for all processes: always, never, or (None) for
-    models that leave the machine, for which asking the database is the shorter way; ``progress`` is told what an embedded server is busy with when it takes long.
+    models that leave the machine, for which asking the database is the shorter way. ``worker`` answers ``embed()`` of SQL and keeps watched tables
+    embedded in a thread of this process, until the store is closed, as ``likewise worker`` does in one of its own. ``progress`` is told what an
+    embedded server is busy with when it takes long.
 
-    ``InvalidArgument`` for a URL that cannot be read, ``BackendUnavailable`` if the database does not answer.
+    ``InvalidArgument`` for a URL that cannot be read, ``BackendUnavailable`` if the database does not answer, ``UnsupportedFeature`` for a
+    worker where there is no SQL.
     """
     if url is not None and not isinstance(url, str):
         raise InvalidArgument(f"a URL is text, not {type(url).__name__}; attach() borrows connections and engines")
@@ -48,14 +55,17 @@ def connect(
     if scheme == "memory":
         from likewise.backends.memory import MemoryStore
 
+        if worker:
+            raise UnsupportedFeature("a worker", backend="memory")
         return MemoryStore(embedders=_embedder)
     if scheme in ("postgresql", "postgres") or (url is not None and "://" not in url and "=" in url):
         from likewise.backends.postgres import PostgresStore
 
         assert url is not None
-        return PostgresStore.open(
+        store = PostgresStore.open(
             url, embedders=_embedder, schema=schema, max_connections=max_connections, query_cache=query_cache
         )
+        return _with_worker(store, url) if worker else store
     if scheme == "embedded":
         from likewise.backends.postgres import PostgresStore
         from likewise.backends.postgres.embedded import EmbeddedServer
@@ -64,7 +74,7 @@ def connect(
         server = EmbeddedServer(directory, keep_running=keep_running, version=version, progress=progress)
         run_blocking(server.start)
         try:
-            return PostgresStore.open(
+            store = PostgresStore.open(
                 server.url(),
                 embedders=_embedder,
                 schema=schema,
@@ -75,9 +85,25 @@ def connect(
         except BaseException:
             run_blocking(server.close)
             raise
+        return _with_worker(store, server.url()) if worker else store
     raise InvalidArgument(
         f"no backend is known for URLs that begin with {scheme[:30]!r}; known are: embedded:///path, postgresql://…, memory://"
     )
+
+
+def _with_worker(store: PostgresStore, conninfo: str) -> VectorStore:
+    """The store, with a thread that works for its database until it is closed."""
+    from likewise.worker import Worker, WorkerThread
+
+    try:
+        store.install()
+        thread = WorkerThread(Worker(conninfo, embedders=_embedder))
+        store.close_first(thread.close)
+        run_apart(thread.start)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def attach(connection: Any, *, schema: str = "public", query_cache: bool | None = None) -> VectorStore:

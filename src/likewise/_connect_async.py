@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from likewise.abc.embedder import Embedder
-from likewise.abc.running_async import run_blocking
+from likewise.abc.running_async import run_apart, run_blocking
 from likewise.abc.vector_stores_async import AsyncVectorStore
-from likewise.errors import InvalidArgument
+from likewise.errors import InvalidArgument, UnsupportedFeature
+
+if TYPE_CHECKING:
+    from likewise.backends.postgres import AsyncPostgresStore
 
 __all__ = ["attach_async", "connect_async"]
 
@@ -22,6 +25,7 @@ async def connect_async(
     max_connections: int = 10,
     keep_running: bool = False,
     query_cache: bool | None = None,
+    worker: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> AsyncVectorStore:
     """Open a store; use it as an async context manager, or ``aclose`` it.
@@ -37,9 +41,12 @@ async def connect_async(
 
     ``schema`` is where tables are made, ``max_connections`` bounds the pool. ``keep_running`` leaves an embedded server running
     when its last user goes. ``query_cache`` remembers the vectors of queries in the database, for all processes: always, never, or (None) for
-    models that leave the machine, for which asking the database is the shorter way; ``progress`` is told what an embedded server is busy with when it takes long.
+    models that leave the machine, for which asking the database is the shorter way. ``worker`` answers ``embed()`` of SQL and keeps watched tables
+    embedded in a thread of this process, until the store is closed, as ``likewise worker`` does in one of its own. ``progress`` is told what an
+    embedded server is busy with when it takes long.
 
-    ``InvalidArgument`` for a URL that cannot be read, ``BackendUnavailable`` if the database does not answer.
+    ``InvalidArgument`` for a URL that cannot be read, ``BackendUnavailable`` if the database does not answer, ``UnsupportedFeature`` for a
+    worker where there is no SQL.
     """
     if url is not None and not isinstance(url, str):
         raise InvalidArgument(f"a URL is text, not {type(url).__name__}; attach() borrows connections and engines")
@@ -47,14 +54,17 @@ async def connect_async(
     if scheme == "memory":
         from likewise.backends.memory import AsyncMemoryStore
 
+        if worker:
+            raise UnsupportedFeature("a worker", backend="memory")
         return AsyncMemoryStore(embedders=_embedder)
     if scheme in ("postgresql", "postgres") or (url is not None and "://" not in url and "=" in url):
         from likewise.backends.postgres import AsyncPostgresStore
 
         assert url is not None
-        return await AsyncPostgresStore.open(
+        store = await AsyncPostgresStore.open(
             url, embedders=_embedder, schema=schema, max_connections=max_connections, query_cache=query_cache
         )
+        return await _with_worker(store, url) if worker else store
     if scheme == "embedded":
         from likewise.backends.postgres import AsyncPostgresStore
         from likewise.backends.postgres.embedded import EmbeddedServer
@@ -63,7 +73,7 @@ async def connect_async(
         server = EmbeddedServer(directory, keep_running=keep_running, version=version, progress=progress)
         await run_blocking(server.start)
         try:
-            return await AsyncPostgresStore.open(
+            store = await AsyncPostgresStore.open(
                 server.url(),
                 embedders=_embedder,
                 schema=schema,
@@ -74,9 +84,25 @@ async def connect_async(
         except BaseException:
             await run_blocking(server.close)
             raise
+        return await _with_worker(store, server.url()) if worker else store
     raise InvalidArgument(
         f"no backend is known for URLs that begin with {scheme[:30]!r}; known are: embedded:///path, postgresql://…, memory://"
     )
+
+
+async def _with_worker(store: AsyncPostgresStore, conninfo: str) -> AsyncVectorStore:
+    """The store, with a thread that works for its database until it is closed."""
+    from likewise.worker import Worker, WorkerThread
+
+    try:
+        await store.install()
+        thread = WorkerThread(Worker(conninfo, embedders=_embedder))
+        store.close_first(thread.close)
+        await run_apart(thread.start)
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
 
 
 def attach_async(connection: Any, *, schema: str = "public", query_cache: bool | None = None) -> AsyncVectorStore:

@@ -29,6 +29,7 @@ TEST_ROOMS = frozenset(
         "postgres",
         "embedding",
         "models_torch",
+        "worker",
         "service",
         "cli",
         "docs",

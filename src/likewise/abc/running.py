@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["meanwhile", "run_blocking", "run_together"]
+__all__ = ["meanwhile", "run_apart", "run_blocking", "run_together"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,6 +22,11 @@ T = TypeVar("T")
 
 def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The function's result, computed here and now."""
+    return function(*args, **kwargs)
+
+
+def run_apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The function's result."""
     return function(*args, **kwargs)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["meanwhile", "run_blocking", "run_together"]
+__all__ = ["meanwhile", "run_apart", "run_blocking", "run_together"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +30,15 @@ async def run_blocking(function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     context = contextvars.copy_context()
     call = partial(context.run, partial(function, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(model_threads(), call)
+
+
+async def run_apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The function's result, computed in a thread of its own: for what waits for Likewise's threads itself."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="likewise-apart")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, partial(function, *args, **kwargs))
+    finally:
+        executor.shutdown(wait=False)
 
 
 async def run_together(

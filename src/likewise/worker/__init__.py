@@ -1,7 +1,8 @@
 """Workers: they answer ``embed()`` of SQL, and keep the embeddings of watched tables fresh. A process of their own, or a thread."""
 
 from likewise.worker.answering import Answering
+from likewise.worker.exposing import Exposing
 from likewise.worker.metrics import WorkerCounts
 from likewise.worker.service import Worker, WorkerThread
 
-__all__ = ["Answering", "Worker", "WorkerCounts", "WorkerThread"]
+__all__ = ["Answering", "Exposing", "Worker", "WorkerCounts", "WorkerThread"]

@@ -88,7 +88,7 @@ class Answering:
         pause = 0.1
         while not stop.is_set():
             try:
-                await _Session(self).serve(stop)
+                await self._serve(stop)
             except LikewiseError as error:
                 if not began and not self.ready.is_set():
                     raise
@@ -99,8 +99,23 @@ class Answering:
             self.leads = False
             self.ready.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await stop.wait()
             pause = min(5.0, 2 * pause)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        """One connection's time. The server may take long to let the log be read; ``stop`` is heard meanwhile."""
+        session = asyncio.create_task(_Session(self).serve(stop))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({session, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not session.done() and not self.ready.is_set():
+                session.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await session
+        finally:
+            stopping.cancel()
+            session.cancel()
 
 
 class _Session:
@@ -274,8 +289,6 @@ class _Session:
     async def _lead(self) -> None:
         while not await self._post.try_to_lead():  # noqa: ASYNC110 -- the lock is another process's
             await asyncio.sleep(TRY_SECONDS)
-        if self._post.version < _FLUSHES_ITSELF:
-            self._group.create_task(self._flush())
         for name in await self._post.known_models():
             # What the names stand for may have changed since another worker said it.
             with contextlib.suppress(LikewiseError):
@@ -285,6 +298,8 @@ class _Session:
         self._answer_what_is_open()
         self._counts.took_over += 1
         _log.info("this worker answers now")
+        if self._post.version < _FLUSHES_ITSELF:
+            await self._flush()
 
     async def _forget_what_is_answered(self) -> None:
         """Of the requests that came while another worker answered."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Protocol, Self
@@ -48,10 +48,17 @@ class Worker:
         embedders: Callable[[str], Embedder],
         models: Collection[str] = (),
         remember: int = MOST_REMEMBERED,
-        parts: Sequence[Part] = (),
     ) -> None:
         self._answering = Answering(conninfo, embedders=embedders, models=models, remember=remember)
-        self._parts = parts
+        self._parts: list[Part] = [self._answering]
+
+    def add(self, part: Part) -> None:
+        """Have something else done beside; before ``run``."""
+        self._parts.append(part)
+
+    def metrics(self) -> Mapping[str, float]:
+        """What it has done so far and what it is doing, by name."""
+        return {**self.counts.as_dict(), "leads": float(self.leads)}
 
     @property
     def counts(self) -> WorkerCounts:
@@ -77,7 +84,7 @@ class Worker:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                for part in (self._answering, *self._parts):
+                for part in self._parts:
                     group.create_task(part.run(stop))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None

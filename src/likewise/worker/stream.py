@@ -8,6 +8,7 @@ the server keep its log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import time
@@ -73,10 +74,10 @@ class LogStream:
                 await self._confirm(pgconn, at_once=wants_reply)
                 if not found:
                     readable.clear()
-                    try:
-                        await asyncio.wait_for(readable.wait(), _FEEDBACK_SECONDS)
-                    except TimeoutError:
-                        continue
+                    # Not wait_for, which in Python 3.11 can swallow a cancellation.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_FEEDBACK_SECONDS):
+                            await readable.wait()
         finally:
             if pgconn.status == pq.ConnStatus.OK:
                 loop.remove_reader(pgconn.socket)

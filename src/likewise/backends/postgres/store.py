@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -18,7 +18,7 @@ from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder
 from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
 from likewise.abc.query_cache import QueryCacheUsage
-from likewise.abc.running import run_blocking
+from likewise.abc.running import run_apart, run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
 from likewise.abc.vector_stores import VectorStore
 from likewise.backends.postgres import _ddl, _install
@@ -72,6 +72,7 @@ class PostgresStore(VectorStore):
         self._schema = check_name(schema, "schema")
         self._server = server
         self._queries = SharedQueryCache(database, on=query_cache)
+        self._closing: list[Callable[[], None]] = []
 
     @classmethod
     def open(
@@ -218,7 +219,13 @@ class PostgresStore(VectorStore):
         with self._database.transaction() as connection:
             self._install(connection)
 
+    def close_first(self, close: Callable[[], None]) -> None:
+        """Have this called when the store is closed, before anything of the store's own is."""
+        self._closing.append(close)
+
     def close(self) -> None:
+        while self._closing:
+            run_apart(self._closing.pop())
         self._database.close()
         if self._server is not None:
             run_blocking(self._server.close)
@@ -334,6 +341,9 @@ class PostgresStore(VectorStore):
         connection.execute(sql.SQL("select '[1]'::{}").format(extension.type("vector")))
         for function in _install.functions(extension):
             connection.execute(function)
+        cursor = connection.execute(own_sql(_install.resource("granted.sql")))
+        if cursor.fetchone() == (True,):
+            connection.execute(own_sql(_install.resource("grants.sql")))
         connection.execute(
             "insert into likewise.setting values ('functions', %s) on conflict (name) do update set value = excluded.value",
             (_install.functions_hash(extension),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -17,7 +17,7 @@ from likewise.abc.capabilities import Capabilities, ServerInfo
 from likewise.abc.embedder import Embedder
 from likewise.abc.models import ModelIdentity, check_model, opened_embedder, stored_model
 from likewise.abc.query_cache import QueryCacheUsage
-from likewise.abc.running_async import run_blocking
+from likewise.abc.running_async import run_apart, run_blocking
 from likewise.abc.specs import EmbedderResolver, compare_specs, resolve_spec, settled_spec
 from likewise.abc.vector_stores_async import AsyncVectorStore
 from likewise.backends.postgres import _ddl, _install
@@ -71,6 +71,7 @@ class AsyncPostgresStore(AsyncVectorStore):
         self._schema = check_name(schema, "schema")
         self._server = server
         self._queries = AsyncSharedQueryCache(database, on=query_cache)
+        self._closing: list[Callable[[], None]] = []
 
     @classmethod
     async def open(
@@ -219,7 +220,13 @@ class AsyncPostgresStore(AsyncVectorStore):
         async with self._database.transaction() as connection:
             await self._install(connection)
 
+    def close_first(self, close: Callable[[], None]) -> None:
+        """Have this called when the store is closed, before anything of the store's own is."""
+        self._closing.append(close)
+
     async def aclose(self) -> None:
+        while self._closing:
+            await run_apart(self._closing.pop())
         await self._database.aclose()
         if self._server is not None:
             await run_blocking(self._server.close)
@@ -335,6 +342,9 @@ class AsyncPostgresStore(AsyncVectorStore):
         await connection.execute(sql.SQL("select '[1]'::{}").format(extension.type("vector")))
         for function in _install.functions(extension):
             await connection.execute(function)
+        cursor = await connection.execute(own_sql(_install.resource("granted.sql")))
+        if await cursor.fetchone() == (True,):
+            await connection.execute(own_sql(_install.resource("grants.sql")))
         await connection.execute(
             "insert into likewise.setting values ('functions', %s) on conflict (name) do update set value = excluded.value",
             (_install.functions_hash(extension),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from likewise.backends.postgres._install import resource
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.errors import UnsupportedFeature
@@ -20,6 +21,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="leave the database's search_path as it is; the functions are then called by their full names, such as "
         "likewise.find_similar_multimodal",
     )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="the model of embed() in SQL when none is named (default: mini, or what was set before)",
+    )
+    parser.add_argument(
+        "--no-role",
+        action="store_true",
+        help="do not make the role likewise_user, which may search in SQL and of which others are made members",
+    )
 
 
 def run(context: Context) -> int:
@@ -34,6 +45,12 @@ def run(context: Context) -> int:
         if not context.options.no_search_path:
             with store.transaction() as connection:
                 path, problem = _extend_search_path(connection)
+        problems = [] if problem is None else [f"the search_path was left as it is: {problem}"]
+        with store.transaction() as connection:
+            if context.options.model is not None:
+                _set_model(connection, context.options.model)
+            if not context.options.no_role:
+                problems += _make_role(connection)
         info = store.info()
         with store.transaction() as connection:
             functions = [row[0] for row in connection.execute(_FUNCTIONS).fetchall()]
@@ -44,21 +61,47 @@ def run(context: Context) -> int:
             "pgvector": info.vector_extension,
             "functions": functions,
             "search_path": path,
-            "problem": problem,
+            "problem": "; ".join(problems) or None,
         }
     )
     context.output.line(f"installed in {store.url} (PostgreSQL {info.version}, pgvector {info.vector_extension})")
     context.output.line(f"functions: {', '.join(functions)}")
     if path is not None:
         context.output.line(f"search_path of new sessions: {path}")
-    if problem is not None:
-        context.output.note(f"the search_path was left as it is: {problem}", style="yellow")
+    for text in problems:
+        context.output.note(text, style="yellow")
     return Exit.OK
 
 
-_FUNCTIONS = (
-    "select distinct p.proname from pg_catalog.pg_proc p where p.pronamespace = to_regnamespace('likewise') order by 1"
-)
+def _set_model(connection: Any, name: str) -> None:
+    """The model that embed() uses when none is named; one that is not known here is refused."""
+    from likewise.embedding import load_embedder
+
+    load_embedder(name)
+    connection.execute(
+        "insert into likewise.setting values ('model', %s) on conflict (name) do update set value = excluded.value",
+        [name],
+    )
+
+
+def _make_role(connection: Any) -> list[str]:
+    """Make the role that may search, and give it its rights here: why that could not be done, if it could not."""
+    try:
+        with connection.transaction():
+            connection.execute(resource("role.sql"))
+            connection.execute(resource("grants.sql"))
+    except connection.Error as error:
+        return [f"the role likewise_user was not made: {error.diag.message_primary or error}"]
+    return []
+
+
+#: Those that are for users; of the others the comment begins with a word that says so.
+_FUNCTIONS = """
+select distinct p.proname
+from pg_catalog.pg_proc as p
+where p.pronamespace = to_regnamespace('likewise') and pg_catalog.obj_description(p.oid, 'pg_proc') not like 'Internal:%'
+order by 1
+"""
 
 
 #: The search_path that the database itself sets, for every role that has none of its own.

@@ -98,4 +98,4 @@ begin
 end
 $function$;
 
-comment on function likewise.ask is 'Has a worker embed something; for embed() and embed_image()';
+comment on function likewise.ask is 'Internal: Has a worker embed something';

@@ -51,7 +51,7 @@ begin
 end
 $function$;
 
-comment on function likewise.embed_as is 'embed() by a model whose identity is known; for the search functions';
+comment on function likewise.embed_as is 'Internal: embed() by a model whose identity is known';
 
 -- Tells a worker that something remembered was used, so that it stays remembered.
 create or replace function likewise.note_use(identity jsonb, digest bytea)
@@ -69,7 +69,7 @@ begin
 end
 $function$;
 
-comment on function likewise.note_use is 'Notes that something remembered was used; for embed()';
+comment on function likewise.note_use is 'Internal: Notes that something remembered was used';
 
 -- The model that embed() uses when none is named.
 create or replace function likewise.default_model()
@@ -81,4 +81,4 @@ as $function$
     select coalesce((select s.value from likewise.setting as s where s.name = 'model'), 'mini')
 $function$;
 
-comment on function likewise.default_model is 'The model of embed() when none is named; set by likewise install --model';
+comment on function likewise.default_model is 'Internal: the model of embed() when none is named; set by likewise install --model';

@@ -20,4 +20,4 @@ begin
 end
 $function$;
 
-comment on function likewise.embed_seconds is 'How long embed() waits for a worker: the setting likewise.embed_timeout';
+comment on function likewise.embed_seconds is 'Internal: how long embed() waits for a worker: the setting likewise.embed_timeout';

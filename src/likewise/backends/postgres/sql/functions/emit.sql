@@ -16,4 +16,4 @@ begin
 end
 $$;
 
-comment on function likewise.emit is 'A message to the workers; for embed()';
+comment on function likewise.emit is 'Internal: A message to the workers';

@@ -9,4 +9,4 @@ as $function$
     select m.identity from likewise.model as m where m.name = model_identity.model
 $function$;
 
-comment on function likewise.model_identity is 'Which model a name stands for here; for embed()';
+comment on function likewise.model_identity is 'Internal: Which model a name stands for here';

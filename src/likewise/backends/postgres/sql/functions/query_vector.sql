@@ -22,4 +22,4 @@ begin
 end
 $function$;
 
-comment on function likewise.query_vector is 'The vector of a text that searches a collection; for the search functions';
+comment on function likewise.query_vector is 'Internal: The vector of a text that searches a collection';

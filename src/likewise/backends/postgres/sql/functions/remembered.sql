@@ -15,4 +15,4 @@ as $function$
     where q.model is not null or r.request is not null
 $function$;
 
-comment on function likewise.remembered is 'A vector that is remembered, or why a request was refused; for embed()';
+comment on function likewise.remembered is 'Internal: A vector that is remembered, or why a request was refused';

@@ -12,4 +12,4 @@ as $function$
     )
 $function$;
 
-comment on function likewise.worker_lock_held is 'Whether a worker is there; for embed()';
+comment on function likewise.worker_lock_held is 'Internal: Whether a worker is there';

@@ -1,0 +1,133 @@
+"""``likewise worker``: answers ``embed()`` of SQL in one database, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from likewise.cli.context import Context
+from likewise.cli.exits import Exit
+from likewise.errors import InvalidArgument, UnsupportedFeature
+
+if TYPE_CHECKING:
+    from likewise.worker import Worker
+
+HELP = "answer embed() in SQL: run the models that a database asks for"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        action="append",
+        default=[],
+        help="offer this model too, beside those of the database's collections and its default; may be given again",
+    )
+    parser.add_argument(
+        "--warm-up", action="store_true", help="load the models before the first request rather than at it"
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="HOST:PORT",
+        help="serve the counts at http://HOST:PORT/metrics, and /health; without authentication",
+    )
+
+
+def run(context: Context) -> int:
+    """Serve until SIGTERM or Ctrl-C; what is being embedded then is still answered."""
+    from likewise.backends.postgres import PostgresStore
+    from likewise.embedding import load_embedder
+    from likewise.worker import Exposing, Worker
+
+    options = context.options
+    models = [load_embedder(name) for name in options.model]
+    address = None if options.metrics is None else parse_address(options.metrics)
+    with context.store() as store:
+        if not isinstance(store, PostgresStore):
+            raise UnsupportedFeature("a worker", backend=store.capabilities.backend)
+        store.install()
+        if options.warm_up:
+            for model in models:
+                with context.output.progress(f"loading {model.card.name}"):
+                    model.warm_up()
+        embedded = context.database is None or context.database.startswith("embedded:")
+        conninfo = store.url if embedded or context.database is None else context.database
+        worker = Worker(conninfo, embedders=load_embedder, models=options.model)
+        if address is not None:
+            worker.add(Exposing(*address, worker.metrics, worker.ready.is_set))
+        # Of sockets that libpq has opened this kind of loop can be told on every system.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(_serve(worker, context, store.url))
+    counts = worker.counts.as_dict()
+    context.output.document({"counts": counts})
+    context.output.note(f"answered {counts['answered']:,.0f} requests in {counts['batches']:,.0f} calls of models")
+    return Exit.OK
+
+
+async def _serve(worker: Worker, context: Context, shown: str) -> None:
+    stop = asyncio.Event()
+    with _stopping(stop):
+        saying = asyncio.create_task(_say(worker, context, shown))
+        try:
+            await worker.run(stop)
+        finally:
+            saying.cancel()
+
+
+async def _say(worker: Worker, context: Context, shown: str) -> None:
+    """What the worker is, when that changes."""
+    said = None
+    await worker.ready.wait()
+    while True:
+        is_ = (
+            "answering"
+            if worker.leads
+            else "ready to take over"
+            if worker.ready.is_set()
+            else "waiting for the database"
+        )
+        if is_ != said:
+            context.output.note(f"{is_}: {shown}")
+            said = is_
+        await asyncio.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _stopping(stop: asyncio.Event) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set ``stop``, the first time; the second time they do what they do elsewhere."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def received() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    try:
+        for number in signals:
+            loop.add_signal_handler(number, received)
+    except (
+        NotImplementedError,
+        ValueError,
+        RuntimeError,
+    ):  # Windows, or not the main thread: Ctrl-C interrupts at once.
+        pass
+    try:
+        yield
+    finally:
+        for number in signals:
+            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+                loop.remove_signal_handler(number)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT``, an IPv6 address in brackets."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise InvalidArgument(f"{text!r:.80} is no address; one is HOST:PORT, such as 127.0.0.1:9187")
+    return host.strip("[]"), int(port)
