@@ -4,9 +4,9 @@
 -- (1 - semantic_weight) / (60 + keyword_rank), divided so that 1 is the first of both. A rank is null where that ranking has not got the
 -- record. The semantic ranking is that of likewise.semantic_search.
 -- The keyword ranking is of records whose content has at least one of the words, the more and the rarer the better. It is made for an index
--- by the user: create index on articles using gin (to_tsvector('english', content)), in the language of the call. With that, at most 4,000
--- records are ranked, those with the rarest words, as far as the statistics of ANALYZE know which are rare; without it every content is parsed in
--- each search. Of a query with more than 32 different words the 32 longest count. A query of nothing but stop words is
+-- by the user: create index on articles using gin (to_tsvector('english', content)), in the language of the call. With that, at most 2,000
+-- records are ranked (or the depth above), those with the rarest words, as far as the statistics of ANALYZE know which are rare; of
+-- a word that more of them have, those that are met first. Without it every content is parsed in each search, and all words are equally rare. Of a query with more than 32 different words the 32 longest count. A query of nothing but stop words is
 -- answered by meaning alone. Row security keeps the server from using that index. Runs with the caller's rights.
 create or replace function likewise.hybrid_search(
     query text,

@@ -10,36 +10,37 @@ stable
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    most constant int = 4000;
+    most int = greatest(2000, depth);
     -- In the words of an index on to_tsvector('english', content).
     document text = format('to_tsvector(%L::regconfig, t.content)', language::oid);
+    indexed boolean = likewise.has_keyword_index(schema_name, name, language);
     rows float8;
     word record;
     queries tsquery[] = '{}';
     weights float8[] = '{}';
     wanted tsquery;
     total float8 = 0;
-    indexed boolean;
     ids text[];
 begin
-    select greatest(w.rows, 1) into rows from likewise.vector_way(schema_name, name, '{}') as w;
+    if indexed then
+        select greatest(w.rows, 1) into rows from likewise.vector_way(schema_name, name, '{}') as w;
+    end if;
     for word in
-        select q.query, least(e.matching, rows) as matching, e.looked_at
+        select q.query, least(e.matching, rows) as matching
         from unnest(words) as w(lexeme)
         -- A lexeme as a query: quotes and backslashes in it are doubled.
         cross join lateral (
             select ('''' || replace(replace(w.lexeme, E'\\', E'\\\\'), '''', '''''') || '''')::tsquery
         ) as q(query)
-        cross join lateral likewise.estimated_rows(schema_name, name, format('%s @@ %L::tsquery', document, q.query)) as e
+        left join lateral likewise.estimated_rows(schema_name, name, format('%s @@ %L::tsquery', document, q.query), rows) as e on indexed
         order by e.matching, char_length(w.lexeme) desc
     loop
         queries := queries || word.query;
-        weights := weights || ln(1 + (rows - word.matching + 0.5) / (word.matching + 0.5));
-        indexed := coalesce(indexed, word.looked_at < rows);
-        -- Rarest first, as many as give few enough records; without an index all words, for every content is parsed anyway.
-        if total + word.matching <= most or wanted is null or not indexed then
+        weights := weights || case when indexed then ln(1 + (rows - word.matching + 0.5) / (word.matching + 0.5)) else 1 end;
+        -- Rarest first, as many as give few enough records. Without an index all words, for every content is parsed anyway.
+        if wanted is null or not indexed or total + word.matching <= most then
             wanted := case when wanted is null then word.query else wanted || word.query end;
-            total := total + word.matching;
+            total := total + coalesce(word.matching, 0);
         end if;
     end loop;
     execute format(
@@ -51,6 +52,25 @@ begin
         into ids using wanted, queries, weights, depth;
     return ids;
 end
+$function$;
+
+-- Whether the server can look words up in this language: a GIN index on to_tsvector('<language>', content), over all rows.
+create or replace function likewise.has_keyword_index(schema_name text, name text, language regconfig)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $function$
+    select exists (
+        select
+        from pg_catalog.pg_class as c
+        join pg_catalog.pg_namespace as n on n.oid = c.relnamespace and n.nspname = has_keyword_index.schema_name
+        join pg_catalog.pg_index as i on i.indrelid = c.oid and i.indisvalid and i.indpred is null
+        join pg_catalog.pg_class as ic on ic.oid = i.indexrelid
+        join pg_catalog.pg_am as am on am.oid = ic.relam and am.amname = 'gin'
+        where c.relname = has_keyword_index.name
+            and strpos(pg_get_expr(i.indexprs, c.oid), format('to_tsvector(%L::regconfig, content)', has_keyword_index.language)) > 0
+    )
 $function$;
 
 -- The records with these ids, and their distances.

@@ -1,6 +1,6 @@
 -- Internal. The nearest rows of a table among those that a condition holds for (null: all), as many as are wanted if that many are there.
 -- By the index where that is cheaper than comparing every row that matches, and exactly where the index gives out. The costs, and how
--- far each way is taken before the other one is, are those of backends/postgres/_planner.py.
+-- far each way is taken before the other one is, are those of backends/postgres/_planner.py; but nothing is remembered between searches, so the bounds are closer.
 create or replace function likewise.nearest_rows(
     schema_name text, name text, spec jsonb, query_embedding @extension@.vector, condition text, wanted int
 )
@@ -33,15 +33,16 @@ begin
     if not exact and condition is not null and way.rows * (compare_cost + look_cost) <= begin_cost then
         exact := true;
     elsif not exact and condition is not null then
-        select * into estimate from likewise.estimated_rows(schema_name, name, condition);
+        select * into estimate from likewise.estimated_rows(schema_name, name, condition, way.rows);
         comparing := compare_cost * estimate.matching + look_cost * estimate.looked_at;
         expected := wanted * greatest(way.rows, estimate.matching, 1) / greatest(estimate.matching, 0.5);
         exact := comparing <= begin_cost + visit_cost * expected;
         if exact then
-            most := likewise.power_of_two(greatest(
-                4 * (begin_cost / compare_cost + sqrt(visit_cost * wanted * greatest(way.rows, 1) / compare_cost)), 2 * estimate.matching));
+            -- Twice as many as those for which both ways cost the same.
+            most := ceil(2 * greatest(
+                begin_cost / compare_cost + sqrt(visit_cost * wanted * greatest(way.rows, 1) / compare_cost), estimate.matching));
         end if;
-        visits := likewise.power_of_two(greatest(4 * expected, comparing / visit_cost, wanted));
+        visits := ceil(greatest(4 * expected, comparing / visit_cost, 256, wanted));
     end if;
 
     if exact then
@@ -50,7 +51,7 @@ begin
             return results;
         end if;
         -- Many more rows match than were expected: along the index after all.
-        visits := likewise.power_of_two(greatest(4 * wanted * way.rows / compared, compare_cost * compared / visit_cost, wanted));
+        visits := ceil(greatest(4 * wanted * way.rows / compared, compare_cost * compared / visit_cost, 256, wanted));
     end if;
 
     candidates := case way.quantization when 'none' then wanted when 'half' then wanted::bigint + 10 else greatest(200, 10 * wanted::bigint) end;
@@ -114,10 +115,10 @@ begin
 end
 $function$;
 
--- What the planner thinks of a condition: how many rows match, and how many have to be looked at to find those. Volatile, for in a stable
+-- What the planner thinks of a condition: how many rows match, and how many have to be looked at to find those, of so many rows. Volatile, for in a stable
 -- function the server allows no explain.
 create or replace function likewise.estimated_rows(
-    schema_name text, name text, condition text, out matching float8, out looked_at float8
+    schema_name text, name text, condition text, rows float8, out matching float8, out looked_at float8
 )
 language plpgsql
 volatile
@@ -132,22 +133,8 @@ begin
     while node ->> 'Node Type' not in ('Seq Scan', 'Bitmap Heap Scan', 'Index Scan', 'Index Only Scan') and node #> '{Plans,0}' is not null loop
         node := node #> '{Plans,0}';
     end loop;
-    looked_at := matching;
-    if node ->> 'Node Type' = 'Seq Scan' then
-        select greatest(matching, w.rows) into looked_at from likewise.vector_way(schema_name, name, '{}') as w;
-    end if;
+    looked_at := case when node ->> 'Node Type' = 'Seq Scan' then greatest(matching, rows) else matching end;
 end
-$function$;
-
--- The next power of two, from 256.
-create or replace function likewise.power_of_two(count float8)
-returns bigint
-language sql
-immutable
-parallel safe
-set search_path = pg_catalog, pg_temp
-as $function$
-    select (2 ^ greatest(8, least(62, ceil(log(2, greatest(count, 1)::numeric)))))::bigint
 $function$;
 
 -- The statement of a search, with the vector as $1 and how many rows are wanted as $2; it gives those and, where most is not 0, how many were
