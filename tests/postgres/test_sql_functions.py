@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psycopg
@@ -21,6 +21,7 @@ from likewise.testing.database import empty_database
 from oracle.generate import Generator
 
 ROWS, DIMENSION = 3_000, 16
+KINDS: tuple[Literal["text", "image"], ...] = ("text", "image")
 GAP = Calibration(text_text=Curve(0.80, 0.04), text_image=Curve(0.12, 0.05), image_image=Curve(0.7, 0.06))
 STAND_IN = """
     create table public.query_vectors (query text primary key, vector public.vector not null);
@@ -41,12 +42,15 @@ class Database:
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(query.encode(), values).fetchall()
 
-    def do(self, statement: str) -> None:
-        self.connection.execute(statement.encode())
+    def do(self, statement: str, *parts: str) -> None:
+        self.connection.execute(sql.SQL(statement).format(*map(sql.SQL, parts)))
 
     def teach(self, query: str, vector: Any) -> None:
         """Have the stand-in for a model know this text."""
-        self.connection.execute("insert into public.query_vectors values (%s, %s::vector)", (query, str(np.asarray(vector, np.float32).tolist())))
+        self.connection.execute(
+            "insert into public.query_vectors values (%s, %s::vector)",
+            (query, str(np.asarray(vector, np.float32).tolist())),
+        )
 
     def with_model(self, name: str) -> None:
         """Have the registry say that the collection has a model."""
@@ -90,14 +94,8 @@ def fill(database: Database, *, multimodal: bool = False, calibration: Calibrati
         vectors=vectors.astype(np.float32),
         metadata=[{"n": n, "tenth": n % 10, "half": n % 2, "rare": n % 500, "it's": "\\ ' \" %s"} for n in range(ROWS)],
         content=[f"number {n} of {'even' if n % 2 == 0 else 'odd'} things" for n in range(ROWS)],
-        **(
-            {
-                "modality": ["image" if image else "text" for image in images],
-                "content_id": [f"c{n // 2}" for n in range(ROWS)],
-            }
-            if multimodal
-            else {}
-        ),
+        modality=[KINDS[int(image)] for image in images] if multimodal else None,
+        content_id=[f"c{n // 2}" for n in range(ROWS)] if multimodal else None,
     )
     database.with_model("things")
     database.teach("q", vectors[100])
@@ -105,6 +103,12 @@ def fill(database: Database, *, multimodal: bool = False, calibration: Calibrati
     return collection
 
 
+ALL = (
+    'select content_id from likewise.semantic_search(\'q\', 0, 20, \'things\', \'{"tenth": {"$lt": 9}, "$content": {"$text_match": "Number"}}\')',
+    'select content_id from likewise.similar_to(\'r100\', 20, \'things\', \'{"$id": {"$in": ["r1", "r2", "r103"]}}\')',
+    "select content_id from likewise.hybrid_search('q', 20, 'things', '{\"n\": {\"$between\": [1, 2000]}}')",
+    "select content_id from likewise.find_similar_multimodal((select vector from public.query_vectors), null, 0, 20, 'things')",
+)
 SEMANTIC = "select * from likewise.semantic_search('q', 0, %s, 'things', %s)"
 
 
@@ -114,7 +118,14 @@ def test_semantic_search_gives_what_python_gives(database: Database, multimodal:
     (stored,) = database.rows("select vector::real[] from public.query_vectors")
     generator = Generator(11, multimodal=multimodal)
     filters: list[Any] = [serialise(generator.filter()) for _ in range(40)]
-    filters += [None, {"tenth": 3}, {"n": {"$lt": 5}}, {"n": {"$gt": 20}}, {"it's": "\\ ' \" %s"}, {"$id": {"$gte": "r5"}}]
+    filters += [
+        None,
+        {"tenth": 3},
+        {"n": {"$lt": 5}},
+        {"n": {"$gt": 20}},
+        {"it's": "\\ ' \" %s"},
+        {"$id": {"$gte": "r5"}},
+    ]
     for number, where in enumerate(filters):
         target = [None, "text", "image"][number % 3] if multimodal else None
         threshold = [0.0, 0.4][number % 2]
@@ -174,7 +185,7 @@ def test_estimates_that_are_wrong_cost_no_results(database: Database) -> None:
     for where, matching in (('{"n": {"$gt": 2995}}', 4), ('{"n": {"$gte": 0}, "tenth": {"$ne": 11}}', ROWS)):
         assert len(database.rows(SEMANTIC, 50, where)) == min(50, matching)
     # What matches lies at the far end from the query, where the index does not get to.
-    database.do("update things set metadata = '{\"far\": true}' where id in (select id from things order by vector <=> "
+    database.do("update things set metadata = jsonb_build_object('far', true) where id in (select id from things order by vector <=> "
                 "(select vector from public.query_vectors) desc limit 1000)")  # fmt: skip
     database.do("vacuum analyze things")
     found, scans = database.scans("idx_things_vector_hnsw", SEMANTIC, 10, '{"far": true}')
@@ -198,7 +209,9 @@ def test_every_kind_of_index_is_used(database: Database, index: Hnsw | IvfFlat) 
         found, scans = database.scans(names[0], SEMANTIC, 10, wire)
         truth = collection.search_by_vector(stored[0], top_k=10, where=where, exact=True)
         # Sixteen bits a vector say little, even of those that are ranked again.
-        assert len({row[0] for row in found} & {r.id for r in truth}) >= (6 if index == Hnsw(quantization="binary") else 8)
+        assert len({row[0] for row in found} & {r.id for r in truth}) >= (
+            6 if index == Hnsw(quantization="binary") else 8
+        )
         assert scans > 0 or where is not None
 
 
@@ -219,7 +232,9 @@ def test_similar_to_leaves_the_record_itself_out(database: Database) -> None:
     found = database.rows(columns + "('r8', 10, 'things', '{\"tenth\": {\"$lt\": 5}}')")
     assert [row[0] for row in found] == wanted
     assert len(database.rows(columns + "('r8', 100000, 'things')")) == ROWS - 1
-    assert all(row[1] >= 0.9 for row in database.rows(columns + "('r8', collection => 'things', similarity_threshold => 0.9)"))
+    assert all(
+        row[1] >= 0.9 for row in database.rows(columns + "('r8', collection => 'things', similarity_threshold => 0.9)")
+    )
     with pytest.raises(psycopg.errors.NoDataFound, match="collection 'things' has no record 'absent'"):
         database.rows(columns + "('absent', 10, 'things')")
     with pytest.raises(psycopg.errors.AmbiguousParameter, match=r"public\.things, public\.unrelated"):
@@ -251,7 +266,9 @@ def test_hybrid_search_fuses_meaning_and_words(database: Database) -> None:
     found = database.rows(HYBRID + "('number 2222 things', 300)")
     by_id = {row[0]: row for row in found}
     assert by_id["r2222"][4] == 1, "the rare word is worth more than the frequent ones"
-    by_meaning = [row[0] for row in database.rows("select * from likewise.semantic_search('number 2222 things', 0, 1500)")]
+    by_meaning = [
+        row[0] for row in database.rows("select * from likewise.semantic_search('number 2222 things', 0, 1500)")
+    ]
     for content_id, similarity, score, semantic, keyword, _ in found:
         parts = [0.5 / (60 + rank) for rank in (semantic, keyword) if rank is not None]
         assert score == pytest.approx(61 * sum(parts))
@@ -347,11 +364,20 @@ def refusing(postgres_server: str) -> Iterator[Database]:
         yield database
 
 
+def test_a_collection_without_records_gives_none(database: Database) -> None:
+    database.with_model("unrelated")
+    database.teach("q", [1, 0])
+    for indexed in (False, True):
+        if indexed:
+            database.store.collection("unrelated").ensure_indexes()
+        for function in ("semantic_search('q', 0)", "semantic_search('q', 0, 5, null, '{}')", "hybrid_search('q')"):
+            assert database.rows("select * from likewise." + function) == []
+
+
 def test_a_threshold_of_null_is_none(database: Database) -> None:
     fill(database)
     assert len(database.rows("select * from likewise.semantic_search('q', null, 100000)")) == ROWS
-    vector = "(select vector from public.query_vectors)"
-    assert len(database.rows(f"select * from likewise.find_similar_multimodal({vector}, null, null, 100000, 'things')")) == ROWS
+    assert len(database.rows(ALL[3].replace("0, 20", "null, 100000"))) == ROWS
 
 
 def test_which_collection_is_searched_when_none_is_named(database: Database) -> None:
@@ -366,45 +392,44 @@ def test_which_collection_is_searched_when_none_is_named(database: Database) -> 
     assert database.rows("select * from likewise.semantic_search('q')")
 
 
-ALL = (
-    "select content_id from likewise.semantic_search('q', 0, 20, 'things', '{\"tenth\": {\"$lt\": 9}, \"$content\": {\"$text_match\": \"Number\"}}')",
-    "select content_id from likewise.similar_to('r100', 20, 'things', '{\"$id\": {\"$in\": [\"r1\", \"r2\", \"r103\"]}}')",
-    "select content_id from likewise.hybrid_search('q', 20, 'things', '{\"n\": {\"$between\": [1, 2000]}}')",
-    "select content_id from likewise.find_similar_multimodal((select vector from public.query_vectors), null, 0, 20, 'things')",
-)
-
-
 def test_a_hostile_search_path_changes_nothing(database: Database) -> None:
     fill(database).ensure_indexes()
     honest = [database.rows(query) for query in ALL]
     assert all(honest)
-    functions = {
-        "format(text, variadic \"any\")": None,
-        **{f"{name}(text)": "text" for name in ("quote_literal", "lower", "quote_ident")},
-        **{f"{name}(jsonb)": "text" for name in ("jsonb_typeof", "jsonb_array_elements", "jsonb_each")},
-        "concat(text, text)": "text", "array_to_string(anyarray, text)": "text", "vector_dims(public.vector)": "int",
-        "set_config(text, text, boolean)": "text", "to_tsvector(regconfig, text)": "tsvector",
-    }  # fmt: skip
     database.do("create schema evil")
-    for signature, result in functions.items():
-        if result is not None:
-            database.do(f"create function evil.{signature} returns {result} language plpgsql as $$begin raise 'hijacked'; end$$")
-    for number, (symbol, left, right, result) in enumerate([
+    body = "plpgsql as $$begin raise 'hijacked'; end$$"
+    for signature, result in (
+        *((name, "text") for name in ("quote_literal(text)", "quote_ident(text)", "lower(text)", "concat_ws(text, text, text)")),
+        *((name, "text") for name in ("jsonb_typeof(jsonb)", "jsonb_each(jsonb)", "jsonb_array_elements(jsonb)", "format(text, text, text)")),
+        *((name, "text") for name in ("array_to_string(anyarray, text)", "set_config(text, text, boolean)")),
+        ("vector_dims(public.vector)", "int"), ("to_tsvector(regconfig, text)", "tsvector"),
+    ):  # fmt: skip
+        database.do("create function evil.{} returns {} language {}", signature, result, body)
+    for number, (symbol, left, right, result) in enumerate((
         ("=", "text", "text", "boolean"), ("||", "text", "text", "text"), ("->>", "jsonb", "text", "text"), ("@>", "jsonb", "jsonb", "boolean"),
         ("<=>", "public.vector", "public.vector", "float8"), ("+", "float8", "int", "float8"), ("@@", "tsvector", "tsquery", "boolean"),
         ("->", "jsonb", "text", "jsonb"), ("#>>", "jsonb", "text[]", "text"),
-    ]):  # fmt: skip
-        database.do(f"create function evil.o{number}({left}, {right}) returns {result} language plpgsql as $$begin raise 'hijacked'; end$$")
-        database.do(f"create operator evil.{symbol} (leftarg = {left}, rightarg = {right}, function = evil.o{number})")
+    )):  # fmt: skip
+        called = "evil.o" + str(number)
+        database.do("create function {}({}, {}) returns {} language {}", called, left, right, result, body)
+        database.do("create operator evil.{} (leftarg = {}, rightarg = {}, function = {})", symbol, left, right, called)
     for schema in ("evil", "pg_temp"):
         for table in ("things", "registry", "pg_class", "pg_namespace", "pg_index", "found", "query_vectors"):
-            database.do(f"create table {schema}.{table} (id text, schema_name text, name text, spec jsonb)")
+            database.do("create table {}.{} (id text, schema_name text, name text, spec jsonb)", schema, table)
         for kind in ("jsonb", "tsquery", "regconfig", "float8"):
-            database.do(f"create domain {schema}.{kind} as pg_catalog.int4 check (value < 0)")
+            database.do("create domain {}.{} as pg_catalog.int4 check (value < 0)", schema, kind)
     database.do("set search_path = evil, pg_temp, public, pg_catalog")
     with pytest.raises(psycopg.Error, match="hijacked"):
         database.rows("select lower('x'::pg_catalog.text)")
     assert [database.rows(query) for query in ALL] == honest
+
+
+def test_every_function_has_a_search_path_of_its_own(database: Database) -> None:
+    without = database.rows(
+        "select proname from pg_proc where pronamespace = 'likewise'::regnamespace"
+        " and 'search_path=pg_catalog, pg_temp' <> all (coalesce(proconfig, '{}'))"
+    )
+    assert without == [("query_vector",)], "the stand-in"
 
 
 def test_an_ordinary_role_sees_what_row_security_lets_it_see(database: Database) -> None:

@@ -104,7 +104,7 @@ begin
     join pg_catalog.pg_opclass as oc on oc.oid = i.indclass[0]
     left join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] and i.indkey[0] > 0
     cross join lateral (
-        select case when oc.opcname like 'bit%' then 'binary' when i.indkey[0] = 0 then 'half' else 'none' end
+        select case when oc.opcname = 'bit_hamming_ops' then 'binary' when i.indkey[0] = 0 then 'half' else 'none' end
     ) as q(quantization)
     where i.indrelid = relation.oid and i.indisvalid and i.indpred is null
         and (a.attname = 'vector' or a.attname is null and strpos(pg_get_expr(i.indexprs, i.indrelid), '(vector)') > 0)
