@@ -11,7 +11,6 @@ stable
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    modality text;
     results likewise.found[];
 begin
     if query_embedding is null then
@@ -25,13 +24,11 @@ begin
         raise exception 'query_embedding has only zeros, and so no direction, which the metric cosine compares'
             using errcode = 'data_exception';
     end if;
-    foreach modality in array case
-        when target_modality is null and likewise.ranked_together(spec, query_modality) then array['text', 'image']
-        else array[target_modality]
-    end loop
-        results := results || likewise.nearest_rows(schema_name, name, spec, query_embedding,
-            nullif(concat_ws(' and ', 't.modality = ' || quote_literal(modality), condition), ''), max_results);
-    end loop;
+    results := likewise.nearest_rows(schema_name, name, spec, query_embedding, array(
+        select nullif(concat_ws(' and ', 't.modality = ' || quote_literal(leg.modality), condition), '')
+        from unnest(case when target_modality is null and likewise.ranked_together(spec, query_modality)
+            then array['text', 'image'] else array[target_modality] end) as leg(modality)
+    ), max_results);
     return query
         select m.*
         from likewise.measured(results, spec, query_modality) as m

@@ -1,6 +1,7 @@
 -- Internal. The ids of the records whose content has at least one of these lexemes, best first. A record is worth the sum, over the words it
 -- has, of how rare the word is (its inverse document frequency, by the planner's estimate) times ts_rank of that word alone, which grows
--- slower with each occurrence and falls with the length of the content: the parts of BM25 that the server can answer.
+-- slower with each occurrence and falls with the length of the content: the parts of BM25 that the server can answer. (ts_rank_cd of words
+-- joined by "or" counts occurrences of any of them: for red | dress it puts five times "red" before "a red dress".)
 create or replace function likewise.keyword_ids(
     schema_name text, name text, condition text, language regconfig, words text[], depth int
 )

@@ -1,8 +1,10 @@
--- Internal. The nearest rows of a table among those that a condition holds for (null: all), as many as are wanted if that many are there.
+-- Internal. For each condition the nearest rows of a table among those that it holds for (null: all), as many as are wanted if that many are
+-- there.
 -- By the index where that is cheaper than comparing every row that matches, and exactly where the index gives out. The costs, and how
--- far each way is taken before the other one is, are those of backends/postgres/_planner.py; but nothing is remembered between searches, so the bounds are closer.
+-- far each way is taken before the other one is, are those of backends/postgres/_planner.py; but nothing is remembered between searches, so
+-- the bounds are closer.
 create or replace function likewise.nearest_rows(
-    schema_name text, name text, spec jsonb, query_embedding @extension@.vector, condition text, wanted int
+    schema_name text, name text, spec jsonb, query_embedding @extension@.vector, conditions text[], wanted int
 )
 returns likewise.found[]
 language plpgsql
@@ -21,55 +23,63 @@ declare
     comparing float8;
     expected float8;
     -- How many rows to compare at most, and how many to visit along the index; 0: no bound.
-    most bigint = 0;
-    visits bigint = 0;
+    most bigint;
+    visits bigint;
     candidates bigint;
     compared bigint;
     exact boolean;
-    results likewise.found[];
+    condition text;
+    found likewise.found[];
+    results likewise.found[] = '{}';
 begin
     select * into way from likewise.vector_way(schema_name, name, spec);
-    exact := way.method is null;
-    if not exact and condition is not null and way.rows * (compare_cost + look_cost) <= begin_cost then
-        exact := true;
-    elsif not exact and condition is not null then
-        select * into estimate from likewise.estimated_rows(schema_name, name, condition, way.rows);
-        comparing := compare_cost * estimate.matching + look_cost * estimate.looked_at;
-        expected := wanted * greatest(way.rows, estimate.matching, 1) / greatest(estimate.matching, 0.5);
-        exact := comparing <= begin_cost + visit_cost * expected;
-        if exact then
-            -- Twice as many as those for which both ways cost the same.
-            most := ceil(2 * greatest(
-                begin_cost / compare_cost + sqrt(visit_cost * wanted * greatest(way.rows, 1) / compare_cost), estimate.matching));
-        end if;
-        visits := ceil(greatest(4 * expected, comparing / visit_cost, 256, wanted));
-    end if;
-
-    if exact then
-        execute likewise.search_statement(schema_name, name, spec, condition, most => most) into results, compared using query_embedding, wanted;
-        if most = 0 or compared < most then
-            return results;
-        end if;
-        -- Many more rows match than were expected: along the index after all.
-        visits := ceil(greatest(4 * wanted * way.rows / compared, compare_cost * compared / visit_cost, 256, wanted));
-    end if;
-
-    candidates := case way.quantization when 'none' then wanted when 'half' then wanted::bigint + 10 else greatest(200, 10 * wanted::bigint) end;
-    if way.method = 'hnsw' then
-        perform set_config('hnsw.ef_search', least(1000, greatest(
-            100, wanted, case when way.quantization = 'binary' then candidates end,
-            64 * (way.rows / 50000) ^ 0.25 * case when condition is null then 1 else 1.55 * greatest(1, way.rows / 50000) ^ 0.18 end
-        ))::int::text, true);
-        perform set_config('hnsw.max_scan_tuples', least(2147483647, greatest(20000, 20 * wanted::bigint, 4 * visits))::text, true);
-    else
-        perform set_config('ivfflat.probes', greatest(1, least(way.lists, greatest(10, round(sqrt(way.lists)))))::int::text, true);
+    foreach condition in array conditions loop
+        exact := way.method is null;
+        most := 0;
         visits := 0;
-    end if;
-    execute likewise.search_statement(schema_name, name, spec, condition, way.quantization, candidates, visits)
-        into results, compared using query_embedding, wanted;
-    if coalesce(cardinality(results), 0) < wanted then
-        execute likewise.search_statement(schema_name, name, spec, condition) into results, compared using query_embedding, wanted;
-    end if;
+        if not exact and condition is not null and way.rows * (compare_cost + look_cost) <= begin_cost then
+            exact := true;
+        elsif not exact and condition is not null then
+            select * into estimate from likewise.estimated_rows(schema_name, name, condition, way.rows);
+            comparing := compare_cost * estimate.matching + look_cost * estimate.looked_at;
+            expected := wanted * greatest(way.rows, estimate.matching, 1) / greatest(estimate.matching, 0.5);
+            exact := comparing <= begin_cost + visit_cost * expected;
+            if exact then
+                -- Twice as many as those for which both ways cost the same.
+                most := ceil(2 * greatest(
+                    begin_cost / compare_cost + sqrt(visit_cost * wanted * greatest(way.rows, 1) / compare_cost), estimate.matching));
+            end if;
+            visits := ceil(greatest(4 * expected, comparing / visit_cost, 256, wanted));
+        end if;
+
+        if exact then
+            execute likewise.search_statement(schema_name, name, spec, condition, most => most) into found, compared using query_embedding, wanted;
+            if most = 0 or compared < most then
+                results := results || found;
+                continue;
+            end if;
+            -- Many more rows match than were expected: along the index after all.
+            visits := ceil(greatest(4.0 * wanted * way.rows / compared, compare_cost * compared / visit_cost, 256, wanted));
+        end if;
+
+        candidates := case way.quantization when 'none' then wanted when 'half' then wanted::bigint + 10 else greatest(200, 10 * wanted::bigint) end;
+        if way.method = 'hnsw' then
+            perform set_config('hnsw.ef_search', least(1000, greatest(
+                100, wanted, case when way.quantization = 'binary' then candidates end,
+                64 * (way.rows / 50000) ^ 0.25 * case when condition is null then 1 else 1.55 * greatest(1, way.rows / 50000) ^ 0.18 end
+            ))::int::text, true);
+            perform set_config('hnsw.max_scan_tuples', least(2147483647, greatest(20000, 20 * wanted::bigint, 4 * visits))::text, true);
+        else
+            perform set_config('ivfflat.probes', greatest(1, least(way.lists, greatest(10, round(sqrt(way.lists)))))::int::text, true);
+            visits := 0;
+        end if;
+        execute likewise.search_statement(schema_name, name, spec, condition, way.quantization, candidates, visits)
+            into found, compared using query_embedding, wanted;
+        if coalesce(cardinality(found), 0) < wanted then
+            execute likewise.search_statement(schema_name, name, spec, condition) into found, compared using query_embedding, wanted;
+        end if;
+        results := results || found;
+    end loop;
     return results;
 end
 $function$;
