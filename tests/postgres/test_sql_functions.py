@@ -470,13 +470,14 @@ def test_an_ordinary_role_sees_what_row_security_lets_it_see(database: Database)
         database.do("reset role; drop owned by searching; drop role searching")
 
 
-def test_nothing_is_left_set_for_the_callers_transaction(database: Database) -> None:
+def test_a_read_only_transaction_will_do_and_nothing_is_left_set_in_it(database: Database) -> None:
     fill(database).ensure_indexes()
     names = sql.SQL(", ").join(
         sql.SQL("current_setting({})").format(name)
         for name in ("hnsw.ef_search", "hnsw.iterative_scan", "hnsw.max_scan_tuples", "ivfflat.probes", "search_path")
     )
     with database.connection.transaction():
+        database.do("set transaction read only")
         before = database.connection.execute(sql.SQL("select {}").format(names)).fetchone()
         for query in ALL:
             database.rows(query)

@@ -68,7 +68,10 @@ begin
                 100, wanted, case when way.quantization = 'binary' then candidates end,
                 64 * (way.rows / 50000) ^ 0.25 * case when condition is null then 1 else 1.55 * greatest(1, way.rows / 50000) ^ 0.18 end
             ))::int::text, true);
-            perform set_config('hnsw.max_scan_tuples', least(2147483647, greatest(20000, 20 * wanted::bigint, 4 * visits))::text, true);
+            -- pgvector has it from 0.8 on.
+            if current_setting('hnsw.max_scan_tuples', true) is not null then
+                perform set_config('hnsw.max_scan_tuples', least(2147483647, greatest(20000, 20 * wanted::bigint, 4 * visits))::text, true);
+            end if;
         else
             perform set_config('ivfflat.probes', greatest(1, least(way.lists, greatest(10, round(sqrt(way.lists)))))::int::text, true);
             visits := 0;
