@@ -86,9 +86,10 @@ def missing_migrations(applied: Mapping[int, str]) -> list[Migration]:
 def functions(extension: Extension) -> list[sql.SQL]:
     """The views and functions, in the order of their names; each creates or replaces."""
     schema = sql.Identifier(extension.schema).as_string(None)
-    settings = "set hnsw.ef_search = 100"
+    settings = "set hnsw.ef_search = 100\nset ivfflat.probes = 10"
     if extension.iterative_scan:
-        settings += "\nset hnsw.iterative_scan = 'relaxed_order'"
+        settings += "\nset hnsw.iterative_scan = 'relaxed_order'\nset hnsw.max_scan_tuples = 20000"
+        settings += "\nset ivfflat.iterative_scan = 'relaxed_order'"
     result = []
     for path in sorted(
         files("likewise.backends.postgres").joinpath("sql", "functions").iterdir(), key=lambda p: p.name
