@@ -20,7 +20,6 @@ import likewise
 from likewise.abc.embedder import Embedder
 from likewise.embedding import HashingEmbedder
 from likewise.errors import BackendError, BackendUnavailable, UnsupportedFeature
-from likewise.testing.database import empty_database, server_url
 from likewise.worker import Exposing, Worker, WorkerThread
 from worker.conftest import Told, process, says, wait_until
 
@@ -111,7 +110,7 @@ def test_connections_that_are_lost_are_made_again(worker: Worker, client: Client
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'likewise worker%'"
             " and datname = current_database()"
         )
-        wait_until(lambda: worker.counts.reconnected > lost)
+        wait_until(lambda before=lost: worker.counts.reconnected > before)  # type: ignore[misc]
         wait_until(lambda: worker.leads)
         assert ask(client, f"again {lost}", "told")
     assert client.execute(
@@ -193,7 +192,7 @@ def test_a_role_that_may_not_replicate(url: str, models: Callable[[str], Embedde
         address = f"host={info.host} port={info.port} dbname={info.dbname} user=no_replication password=x"
     try:
         with (
-            pytest.raises((BackendError, BackendUnavailable), match="(?i)replication"),
+            pytest.raises((BackendError, BackendUnavailable), match=r"(?i)replication"),
             WorkerThread(Worker(address, embedders=models)),
         ):
             pass
