@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -21,7 +24,7 @@ from likewise.abc.embedder import Embedder
 from likewise.embedding import HashingEmbedder
 from likewise.errors import BackendError, BackendUnavailable, UnsupportedFeature
 from likewise.worker import Exposing, Worker, WorkerThread
-from worker.conftest import Told, process, says, wait_until
+from worker.conftest import ROOT, Told, process, says, wait_until
 
 Client = psycopg.Connection[Any]
 
@@ -281,3 +284,19 @@ class TestCommand:
         with process("memory://") as running:
             running.communicate(timeout=30)
             assert running.returncode == 5
+
+
+def test_the_doctor_knows_the_workers(url: str, worker: Worker, client: Client) -> None:
+    seen = "select count(*) from likewise.worker where leads"
+    wait_until(lambda: client.execute(seen).fetchone() == (1,), 10)
+    command = [sys.executable, "-m", "likewise.cli.main", "doctor", "--json", "--database", url]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False
+    )
+    findings = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+    assert findings["embed() in SQL"] == {
+        "check": "embed() in SQL",
+        "status": "ok",
+        "detail": "requests go over the log; model mini unless named",
+    }
+    assert "answers" in findings["workers"]["detail"]

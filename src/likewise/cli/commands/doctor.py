@@ -56,6 +56,7 @@ def run(context: Context) -> int:
         with context.store() as store:
             findings.extend(_guarded("database", lambda: _database(store)))
             findings.extend(_guarded("settings", lambda: _settings(store)))
+            findings.extend(_guarded("embed() in SQL", lambda: _workers(store)))
             with context.output.progress("measuring the indexes"):
                 findings.extend(_guarded("collections", lambda: _collections(store)))
     except LikewiseError as error:
@@ -155,6 +156,46 @@ def _settings(store: VectorStore) -> Iterator[Finding]:
             yield Finding(f"setting {name}", "error" if wrong else "ok", detail)
     yield Finding("size of the database", "ok", _size(size))
     yield Finding("connections", "ok", f"{used} of {settings['max_connections']}")
+
+
+def _workers(store: VectorStore) -> Iterator[Finding]:
+    """Whether SQL can have texts embedded: how requests travel, and who answers them."""
+    if store.capabilities.backend != "postgres":
+        return
+    what = "embed() in SQL"
+    with store.transaction() as connection:
+        if connection.execute("select to_regclass('likewise.worker') is null").fetchone()[0]:
+            yield Finding(what, "note", "not installed; `likewise install` puts it into the database")
+            return
+        transport, wal_level, model = connection.execute(_TRANSPORT).fetchone()
+        workers = connection.execute(_WORKERS).fetchall()
+    if transport == "log" and wal_level != "logical":
+        cure = "set wal_level = logical and restart the server, or `likewise install --transport dblink`"
+        yield Finding(what, "warning", f"requests go over the log, and wal_level is {wal_level}: {cure}")
+    else:
+        yield Finding(
+            what, "ok", f"requests go over {'the log' if transport == 'log' else transport}; model {model} unless named"
+        )
+    if not workers and transport == "log":
+        yield Finding("workers", "note", "none; `likewise worker` answers embed() in SQL")
+    for host, process, release, leads, answered in workers:
+        role = "answers" if leads else "would take over"
+        yield Finding("workers", "ok", f"{host}, process {process}, likewise {release}: {role}; answered {answered:,}")
+
+
+_TRANSPORT = """
+select
+    coalesce((select s.value from likewise.setting as s where s.name = 'transport'), 'log'),
+    current_setting('wal_level'),
+    likewise.default_model()
+"""
+#: Those that have been seen lately: each says every few seconds that it is there.
+_WORKERS = """
+select w.host, w.process, w.version, w.leads, (w.counts ->> 'answered')::float8::bigint
+from likewise.worker as w
+where w.seen_at > now() - interval '20 seconds'
+order by w.leads desc, w.host, w.process
+"""
 
 
 def _collections(store: VectorStore) -> Iterator[Finding]:

