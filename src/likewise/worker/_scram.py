@@ -95,12 +95,13 @@ class Verifier:
 
 
 class Conversation:
-    """One login: :meth:`first`, then :meth:`last`. It is used once, and its nonce never comes again."""
+    """One login: :meth:`first`, then :meth:`last`. It is used once. ``nonce`` is the server's own part, and never comes again."""
 
-    __slots__ = ("_client_first_bare", "_header", "_nonce", "_server_first", "_verifier")
+    __slots__ = ("_client_first_bare", "_header", "_nonce", "_own_nonce", "_server_first", "_verifier")
 
-    def __init__(self, verifier: Verifier) -> None:
+    def __init__(self, verifier: Verifier, *, nonce: bytes | None = None) -> None:
         self._verifier = verifier
+        self._own_nonce = base64.b64encode(secrets.token_bytes(_NONCE_BYTES)) if nonce is None else nonce
         self._header = self._client_first_bare = self._nonce = self._server_first = b""
 
     def first(self, message: bytes) -> bytes:
@@ -123,7 +124,7 @@ class Conversation:
             raise Malformed("the nonce is empty or not printable")
         self._header = message[: len(message) - len(bare)]
         self._client_first_bare = bare
-        self._nonce = client_nonce + base64.b64encode(secrets.token_bytes(_NONCE_BYTES))
+        self._nonce = client_nonce + self._own_nonce
         salt = base64.b64encode(self._verifier.salt)
         self._server_first = b"r=%b,s=%b,i=%d" % (self._nonce, salt, self._verifier.iterations)
         return self._server_first

@@ -82,7 +82,7 @@ _KEYS = frozenset({"kind", "input", "model", "within"})
 
 def parse_statement(text: str, *, most_seconds: float) -> Statement:
     """The statement of a simple query; ``WireError`` for anything else. ``within`` is at most ``most_seconds``."""
-    text = text.strip().rstrip(";").rstrip()
+    text = text.strip(" \t\r\n;")
     if not text:
         return Nothing()
     if match := _EMBED.fullmatch(text):

@@ -127,12 +127,13 @@ class WireServer:
             await self._end(_GRACE_SECONDS if stop.is_set() else 0)
 
     async def _end(self, grace: float) -> None:
+        last_words = _wire.error_response(_stopping())
         for connection in (*self._idle, *self._logging_in):
-            connection.leave(_wire.error_response(_stopping()))
+            connection.leave(last_words)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
-        for connection in (*self._logged_in, *self._logging_in):
-            connection.abort()
+        for connection in self._logged_in:
+            connection.leave(last_words)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -152,12 +153,13 @@ class WireServer:
             async with self._place(connection, self._logging_in, _MOST_LOGINS):
                 try:
                     async with asyncio.timeout(self._login_seconds):
-                        codec = await self._login(connection)
+                        encoding = await self._login(connection)
                 except TimeoutError:
                     raise WireError("57014", "the login took too long", fatal=True) from None
-            if codec is not None:
+            if encoding is not None:
                 async with self._place(connection, self._logged_in, self._most_connections):
-                    await self._converse(connection, codec)
+                    await self._welcome(connection, encoding)
+                    await self._converse(connection, ENCODINGS[encoding.lower()])
         except ConnectionLost:
             _log.debug("a client is gone", extra={"peer": connection.peer})
         except WireError as error:
@@ -188,7 +190,7 @@ class WireServer:
     # Logging in.
 
     async def _login(self, connection: Connection) -> str | None:
-        """Let the client in: Python's name of its encoding, or None where it only wanted to cancel something."""
+        """Find out who the client is: the name of its encoding, or None where it only wanted to cancel something."""
         startup = await self._startup(connection)
         if startup is None:
             return None
@@ -205,7 +207,10 @@ class WireServer:
         if startup.minor or startup.unknown:
             await connection.write(_wire.negotiate_version(startup.unknown))
         await self._authenticate(connection, startup.user)
-        # Told after it is known who asks, and before anybody may ask for anything.
+        return encoding
+
+    @staticmethod
+    async def _welcome(connection: Connection, encoding: str) -> None:
         told = {**_PARAMETERS, "client_encoding": encoding}
         await connection.write(
             _wire.authentication_ok()
@@ -213,7 +218,6 @@ class WireServer:
             + _wire.key_data(secrets.randbelow(1 << 31), secrets.randbits(32))
             + _wire.ready_for_query()
         )
-        return ENCODINGS[encoding.lower()]
 
     async def _startup(self, connection: Connection) -> Startup | None:
         asked: set[bool] = set()
