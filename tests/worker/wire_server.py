@@ -24,7 +24,7 @@ from psycopg.pq.abc import PGconn
 
 from likewise.worker.wire import USER, WireRequest, WireServer
 
-PASSWORD = "hüte den 'Schlüssel' \\ wohl"
+PASSWORD = "keep the 'key' \\ \"well\" %s $$"
 DIMENSION = 4
 
 

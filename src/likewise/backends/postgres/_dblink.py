@@ -59,6 +59,11 @@ def dblink_statements(
     for name, value in (*wanted.items(), ("password", password)):
         if "\0" in name or "\0" in value:
             raise InvalidArgument(f"{name} of the worker has a NUL in it, which PostgreSQL cannot hold")
+    if not password.isascii():
+        raise InvalidArgument(
+            "the password of the worker has characters beyond ASCII, which databases in other encodings than UTF-8 send as other bytes: "
+            "choose one without"
+        )
     names = {"server": sql.Identifier(SERVER), "schema": sql.Identifier(EXTENSION_SCHEMA)}
     found: list[sql.Composed] = []
     if present.schema is None:
