@@ -115,9 +115,10 @@ class WireServer:
                 f"the worker cannot listen on {self._host}:{self._port}: {exc}. Choose another port, or an address of this machine"
             ) from exc
         self._stopping = False
-        self.address = server.sockets[0].getsockname()[:2]
+        host, port = server.sockets[0].getsockname()[:2]
+        self.address = (host, port)
         self.listening.set()
-        _log.info("listening on %s:%s", *self.address, extra={"tls": self._ssl is not None})
+        _log.info("listening on %s:%s", host, port, extra={"tls": self._ssl is not None})
         try:
             await stop.wait()
         finally:
