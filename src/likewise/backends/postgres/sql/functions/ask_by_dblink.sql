@@ -69,8 +69,9 @@ begin
                     raise exception 'no answer from the worker within % s', seconds using errcode = 'query_canceled',
                         hint = 'It hangs, or the network does: look at its log.';
                 end if;
-                -- What the worker remembers comes at once; a model takes some milliseconds, and then one more does not matter.
-                if extract(epoch from clock_timestamp() - began) > 0.0005 then
+                -- What the worker remembers comes within the first millisecond. A model takes several, and looking all the time would
+                -- take a processor from it.
+                if extract(epoch from clock_timestamp() - began) > 0.001 then
                     perform pg_sleep(0.001);
                 end if;
             end loop;
