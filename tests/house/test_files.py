@@ -30,7 +30,6 @@ TEST_ROOMS = frozenset(
         "embedding",
         "worker",
         "models_torch",
-        "worker",
         "service",
         "cli",
         "docs",

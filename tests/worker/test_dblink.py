@@ -137,7 +137,7 @@ def test_on_a_hot_standby(connection: Connection, standby: str) -> None:
     with psycopg.connect(standby, autocommit=True) as there:
         assert there.execute("select pg_is_in_recovery()").fetchone() == (True,)
         assert ask(there) == vector("x")
-        with pytest.raises(errors.UndefinedObject, match="there is no model"):
+        with pytest.raises(psycopg.DatabaseError, match="there is no model"):
             ask(there, "unknown")
         assert ask(there, "y") == vector("y")
 
@@ -161,7 +161,7 @@ def test_a_database_in_another_encoding(dblink_database_url: str, dblink_server:
 def test_one_connection_is_kept(connection: Connection, running: Running) -> None:
     for _ in range(5):
         ask(connection)
-        with pytest.raises(errors.UndefinedObject):
+        with pytest.raises(psycopg.DatabaseError, match="there is no model"):
             ask(connection, "unknown")
         ask(connection)
     assert len(running.server._logged_in) == 1
@@ -174,11 +174,11 @@ def test_one_connection_is_kept(connection: Connection, running: Running) -> Non
 
 
 def test_the_worker_s_errors_are_the_statement_s(connection: Connection) -> None:
-    with pytest.raises(errors.UndefinedObject) as unknown:
+    with pytest.raises(psycopg.DatabaseError, match="there is no model") as unknown:
         ask(connection, "unknown")
     assert unknown.value.diag.message_primary == "there is no model 'mini'"
     assert "likewise models list" in (unknown.value.diag.message_hint or "")
-    with pytest.raises(errors.InternalError_, match="KeyError"):
+    with pytest.raises(psycopg.DatabaseError, match="KeyError"):
         ask(connection, "broken")
     with pytest.raises(errors.InvalidParameterValue, match="kind of EMBED"):
         ask(connection, kind="sound")
@@ -196,7 +196,7 @@ def test_after_an_error_the_transaction_and_the_connection_go_on(connection: Con
 
 def test_the_time_is_up(connection: Connection) -> None:
     began = time.monotonic()
-    with pytest.raises(errors.QueryCanceled, match=r"no answer within 0\.[23]"):
+    with pytest.raises(psycopg.DatabaseError, match=r"no answer within 0\.[23]"):
         ask(connection, "sleep", seconds=0.3)
     assert 0.25 < time.monotonic() - began < 5
 
@@ -207,7 +207,7 @@ def test_a_worker_that_hangs_holds_nobody_for_longer_than_allowed(connection: Co
     running.loop.call_soon_threadsafe(go_on.wait, 20)
     try:
         began = time.monotonic()
-        with pytest.raises(errors.QueryCanceled, match=r"no answer from the worker within 0\.3 s"):
+        with pytest.raises(psycopg.DatabaseError, match=r"no answer from the worker within 0\.3 s"):
             ask(connection, seconds=0.3)
         assert time.monotonic() - began < 5
     finally:
@@ -238,7 +238,7 @@ def test_another_worker_takes_over(dblink_database_url: str) -> None:
             assert ask(connection) == vector("x")
             with connection.transaction():
                 assert ask(connection, "y") == vector("y")
-        with pytest.raises(errors.SqlclientUnableToEstablishSqlconnection) as nobody:
+        with pytest.raises(psycopg.DatabaseError, match="no worker answers") as nobody:
             ask(connection)
         assert nobody.value.diag.message_primary == f"no worker answers at 127.0.0.1:{first.port}"
         assert nobody.value.diag.message_hint == f"start one: likewise worker --listen 127.0.0.1:{first.port}"
@@ -255,7 +255,7 @@ def test_a_worker_that_ends_while_it_is_asked(connection: Connection, running: R
     ask(connection)
     threading.Timer(0.3, lambda: running.loop.call_soon_threadsafe(end)).start()
     # It is asked once more, for the connection may have been a dead one: this time there is an answer, that the time is up.
-    with pytest.raises(errors.QueryCanceled):
+    with pytest.raises(psycopg.DatabaseError, match="no answer within"):
         ask(connection, "sleep", seconds=1)
 
 
@@ -270,7 +270,7 @@ def test_something_else_listens_there(connection: Connection, running: Running) 
 
         thread = threading.Thread(target=say)
         thread.start()
-        with pytest.raises(errors.SqlclientUnableToEstablishSqlconnection, match="no worker answers"):
+        with pytest.raises(psycopg.DatabaseError, match="no worker answers"):
             ask(connection)
         thread.join()
 
@@ -367,7 +367,7 @@ def test_a_hostile_search_path(connection: Connection, running: Running) -> None
         )
         connection.execute("set search_path = hostile, pg_catalog, likewise")
         assert ask(connection) == vector("x")
-        with pytest.raises(errors.QueryCanceled):
+        with pytest.raises(psycopg.DatabaseError, match="no answer within"):
             ask(connection, "sleep", seconds=0.1)
         assert connection.execute("select count(*) from hostile.seen").fetchone() == (0,)
         connection.execute("drop schema hostile cascade")

@@ -164,7 +164,7 @@ def test_an_error_of_the_model_reaches_the_client() -> None:
 
     with serving(absent) as running:
         sqlstate, text, hint = fields(embed(running.connect()))
-    assert (sqlstate, text) == ("42704", "there is no model 'x'")
+    assert (sqlstate, text) == ("LW005", "there is no model 'x'")
     assert "likewise models list" in hint
 
 
@@ -174,7 +174,7 @@ def test_what_is_no_vector_is_an_error_of_the_worker(numbers: list[object], capl
         return np.array(numbers, np.float32)
 
     with serving(odd) as running:
-        assert fields(embed(running.connect()))[0] == "XX000"
+        assert fields(embed(running.connect()))[0] == "LW006"
     assert "not finite" in caplog.text
 
 
@@ -192,7 +192,7 @@ def test_the_time_is_up() -> None:
     with serving(slow) as running:
         connection = running.connect()
         sqlstate, text, _ = fields(embed(connection, within=0.05))
-        assert (sqlstate, "0.05 s" in text) == ("57014", True)
+        assert (sqlstate, "0.05 s" in text) == ("LW002", True)
         assert cancelled.wait(5)
         assert fields(connection.exec_(b"select 1"))[0] == "0A000"
 

@@ -15,7 +15,6 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 from likewise.errors import (
     BackendConflict,
-    BackendError,
     BackendTimeout,
     BackendUnavailable,
     BudgetExceeded,
@@ -44,6 +43,8 @@ class WireRequest:
     input: str | bytes
     model: str | tuple[str, str, int, str]
     within: float
+    #: Which model it has to be, where ``model`` is a name and the caller knows.
+    identity: tuple[str, str, int, str] | None = None
 
     @property
     def kind(self) -> Literal["text", "image"]:
@@ -120,11 +121,14 @@ def _request(text: str, most_seconds: float) -> WireRequest:
     except (ValueError, RecursionError) as exc:
         raise WireError("42601", f"what follows EMBED is not JSON: {exc}") from exc
     assert isinstance(data, dict)  # the text begins with a brace
-    if unknown := sorted(data.keys() - _KEYS):
+    if unknown := sorted(data.keys() - _KEYS - {"identity"}):
         raise _wrong(f"EMBED does not know {unknown[0]!r}; it takes {', '.join(sorted(_KEYS))}")
     if missing := sorted(_KEYS - data.keys()):
         raise _wrong(f"EMBED lacks {missing[0]!r}")
-    return WireRequest(_input(data), _model(data["model"]), _within(data["within"], most_seconds))
+    identity = None if data.get("identity") is None else _model(data["identity"])
+    if isinstance(identity, str):
+        raise _wrong("the identity of EMBED is a list of name, revision, dimension and query prompt")
+    return WireRequest(_input(data), _model(data["model"]), _within(data["within"], most_seconds), identity)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -178,19 +182,19 @@ def _within(value: object, most_seconds: float) -> float:
 _ERRORS: tuple[tuple[type[LikewiseError], str, str], ...] = (
     (DimensionMismatch, "22000", ""),
     (InvalidArgument, "22023", ""),
-    (BudgetExceeded, "53400", "The budget is that of the worker: it is set where the worker is started."),
-    (ModelUnreachable, "58000", "Try it again: the model's own server did not answer the worker."),
+    (BudgetExceeded, "LW006", "The budget is that of the worker: it is set where the worker is started."),
+    (ModelUnreachable, "LW006", "Try it again: the model's own server did not answer the worker."),
     (
         ModelNotAvailable,
-        "42704",
+        "LW005",
         "The model is loaded by the worker: run `likewise models list` where the worker runs.",
     ),
-    (OptionalDependencyError, "58P01", "It is to be installed where the worker runs."),
+    (OptionalDependencyError, "LW005", "It is to be installed where the worker runs."),
     (UnsupportedFeature, "0A000", ""),
-    (NotFound, "42704", ""),
-    (BackendTimeout, "57014", "Allow more seconds, or ask for less at a time."),
+    (NotFound, "LW005", ""),
+    (BackendTimeout, "LW002", "Set likewise.embed_timeout to more, or ask for less at a time."),
     (BackendConflict, "40001", "Try it again."),
-    (BackendUnavailable, "58000", "The worker has lost its own connection to the database: try it again."),
+    (BackendUnavailable, "LW006", "The worker has lost its own connection to the database: try it again."),
 )
 
 
@@ -202,15 +206,13 @@ def wire_error(error: BaseException, *, within: float) -> WireError:
     match error:
         case TimeoutError():
             return WireError(
-                "57014",
+                "LW002",
                 f"the worker found no answer within {within:.3g} s",
-                hint="Allow more seconds: the first call after the worker's start also loads the model.",
+                hint="Set likewise.embed_timeout to more: the first call after the worker's start also loads the model.",
             )
-        case BackendError():
-            return WireError(error.sqlstate or "XX000", str(error))
         case LikewiseError():
-            return WireError("XX000", str(error))
+            return WireError("LW006", str(error))
         case _:
             return WireError(
-                "XX000", f"the worker failed ({type(error).__name__})", hint="The worker's log has the details."
+                "LW006", f"the model failed ({type(error).__name__})", hint="The worker's log has the details."
             )

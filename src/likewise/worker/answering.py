@@ -15,7 +15,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -24,9 +23,10 @@ from psycopg.conninfo import make_conninfo
 from likewise.abc.embedder import Embedder
 from likewise.abc.running_async import run_blocking
 from likewise.backends.postgres._errors import translating
-from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable, UnsupportedFeature
+from likewise.errors import InvalidArgument, LikewiseError, UnsupportedFeature
 from likewise.worker._messages import LogMessage, Request, Used, read_request, read_used
 from likewise.worker._sql import statement
+from likewise.worker.direct import another_model, not_offered
 from likewise.worker.lanes import Answer, Lane, Refusal, digest_of, identity_of, refusal
 from likewise.worker.metrics import WorkerCounts
 from likewise.worker.post import Post
@@ -236,21 +236,13 @@ class _Session:
         if time.monotonic() - self._offered_at > 1:
             self._offered, self._offered_at = await self._post.offered(), time.monotonic()
         if name not in self._offered:
-            offered = ", ".join(sorted(self._offered | self._part.models))
-            raise ModelNotAvailable(
-                f"the worker does not offer the model {name!r:.80}; it offers {offered}. Others are named when it is started: "
-                "likewise worker --model NAME",
-                model=name,
-            )
+            raise not_offered(name, self._offered | self._part.models)
 
     def _hand(self, lane: Lane, request: Request, ends_at: float) -> None:
         card = lane.embedder.card
         error: LikewiseError | None = None
         if request.identity is not None and request.identity != identity_of(card):
-            error = ModelNotAvailable(
-                f"the vectors that are searched are by the model {_shown(request.identity)}; the worker has {_shown(identity_of(card))}",
-                model=request.model,
-            )
+            error = another_model(request.identity, lane.embedder, request.model)
         elif request.kind not in card.modalities:
             what = "pictures" if request.kind == "image" else "texts"
             error = UnsupportedFeature(f"embedding {what}", backend=card.name)
@@ -353,10 +345,6 @@ def _key(request: Request) -> tuple[str, bytes]:
     """Under what the vector of a request is remembered, if the model is the one that its caller knows."""
     identity = [*(request.identity or ()), *(["image"] if request.kind == "image" else [])]
     return json.dumps(identity, ensure_ascii=False), digest_of(request.input)
-
-
-def _shown(identity: tuple[Any, ...]) -> str:
-    return f"{identity[0]!r:.80} in revision {identity[1]!r:.80} with {identity[2]!r:.20} dimensions"
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -23,21 +23,15 @@ from likewise.abc.batching import queries_of
 from likewise.abc.embedder import Embedder, ModelCard
 from likewise.abc.models import model_key
 from likewise.abc.running_async import run_blocking, run_together
-from likewise.errors import (
-    BackendTimeout,
-    InvalidArgument,
-    LikewiseError,
-    ModelNotAvailable,
-    OptionalDependencyError,
-    UnsupportedFeature,
-)
+from likewise.errors import InvalidArgument, LikewiseError, UnsupportedFeature
 from likewise.worker._messages import Kind, Request
+from likewise.worker._statement import wire_error
 from likewise.worker.metrics import WorkerCounts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Answer", "Lane", "Refusal", "digest_of", "identity_of", "key_of", "refusal"]
+__all__ = ["Answer", "Lane", "Refusal", "digest_of", "identity_of", "key_of", "refusal", "shown_identity"]
 
 _log = logging.getLogger("likewise.worker")
 
@@ -89,6 +83,11 @@ def key_of(card: ModelCard, kind: Kind) -> str:
     return json.dumps([*identity_of(card), "image"], ensure_ascii=False)
 
 
+def shown_identity(identity: tuple[object, ...]) -> str:
+    """An identity in words."""
+    return f"{identity[0]!r:.80} in revision {identity[1]!r:.80} with {identity[2]!r:.20} dimensions"
+
+
 def digest_of(value: str | bytes) -> bytes:
     """What stands for a text or picture in the table of what is remembered."""
     return hashlib.sha256(value.encode() if isinstance(value, str) else value).digest()
@@ -96,23 +95,8 @@ def digest_of(value: str | bytes) -> bytes:
 
 def refusal(request: UUID, error: Exception) -> Refusal:
     """What a caller is told of an error."""
-    match error:
-        case ModelNotAvailable() | OptionalDependencyError():
-            return Refusal(
-                request, "LW005", str(error), "likewise models list shows which there are where the worker runs"
-            )
-        case BackendTimeout():
-            return Refusal(request, "LW002", str(error), "set likewise.embed_timeout to more")
-        case UnsupportedFeature():
-            return Refusal(request, "0A000", str(error), None)
-        case InvalidArgument():
-            return Refusal(request, "22023", str(error), None)
-        case LikewiseError():
-            return Refusal(request, "LW006", f"the model failed: {error}", None)
-        case _:
-            pass
-    # Whatever else it says may be about the machine of the worker, so it is logged there.
-    return Refusal(request, "LW006", f"the model failed: {type(error).__name__}", "the log of the worker says more")
+    said = wire_error(error, within=0)
+    return Refusal(request, said.sqlstate, said.message, said.hint or None)
 
 
 class Lane:

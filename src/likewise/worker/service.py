@@ -8,13 +8,16 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from ssl import SSLContext
 from types import TracebackType
 from typing import Protocol, Self
 
 from likewise.abc.embedder import Embedder
 from likewise.errors import BackendUnavailable
 from likewise.worker.answering import MOST_REMEMBERED, Answering
+from likewise.worker.direct import Direct
 from likewise.worker.metrics import WorkerCounts
+from likewise.worker.wire import WireServer
 
 __all__ = ["Part", "Worker", "WorkerThread"]
 
@@ -38,6 +41,8 @@ class Worker:
         models: names of models that are offered beside those of the database's collections and its default.
         remember: how many vectors the database remembers.
 
+        log: read requests from the log. Without it there are the parts that are added.
+
     Any number may serve one database: one answers, the others take over when it ends, with its requests, in less than two seconds.
     """
 
@@ -48,9 +53,17 @@ class Worker:
         embedders: Callable[[str], Embedder],
         models: Collection[str] = (),
         remember: int = MOST_REMEMBERED,
+        log: bool = True,
     ) -> None:
         self._answering = Answering(conninfo, embedders=embedders, models=models, remember=remember)
-        self._parts: list[Part] = [self._answering]
+        self._direct = Direct(conninfo, embedders=embedders, models=models, counts=self._answering.counts)
+        self._parts: list[Part] = [self._answering] if log else []
+
+    def listen(self, host: str, port: int, password: str, *, ssl: SSLContext | None = None) -> WireServer:
+        """Answer what databases ask through dblink, at this address, too; before ``run``."""
+        server = WireServer(self._direct.answer, host=host, port=port, password=password, ssl=ssl)
+        self.add(server)
+        return server
 
     def add(self, part: Part) -> None:
         """Have something else done beside; before ``run``."""

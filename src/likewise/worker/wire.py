@@ -329,7 +329,7 @@ class WireServer:
             raise
         except Exception as exc:
             error = wire_error(exc, within=request.within)
-            if error.sqlstate == "XX000":
+            if error.sqlstate == "LW006":
                 _log.exception("a request failed", extra={"peer": connection.peer, "kind": request.kind})
             raise error from exc
         finally:

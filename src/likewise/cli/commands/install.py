@@ -7,7 +7,7 @@ from typing import Any
 
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
-from likewise.errors import UnsupportedFeature
+from likewise.errors import InvalidArgument, UnsupportedFeature
 
 HELP = "create or update Likewise's schema and SQL functions in a database"
 
@@ -26,6 +26,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the model of embed() in SQL when none is named (default: mini, or what was set before)",
     )
     parser.add_argument(
+        "--transport",
+        choices=("log", "dblink"),
+        help="how requests of embed() reach a worker: over the write-ahead log, or through dblink, which also works on standbys and needs no "
+        "logical decoding (default: log, or what was set before)",
+    )
+    parser.add_argument(
+        "--worker",
+        metavar="HOST:PORT",
+        help="with --transport dblink: where the database reaches the worker (`likewise worker --listen`)",
+    )
+    parser.add_argument(
+        "--password-file",
+        metavar="FILE",
+        help="with --worker: the worker's password, in the file's first line; else it is $LIKEWISE_WORKER_PASSWORD",
+    )
+    parser.add_argument(
         "--no-role",
         action="store_true",
         help="do not make the role likewise_user, which may search in SQL and of which others are made members",
@@ -36,6 +52,7 @@ def run(context: Context) -> int:
     """Install, and put the schema on the search_path of future sessions."""
     from likewise.backends.postgres import PostgresStore
 
+    worker = _worker(context.options)
     with context.store() as store:
         if not isinstance(store, PostgresStore):
             raise UnsupportedFeature("installing SQL functions", backend=store.capabilities.backend)
@@ -50,6 +67,8 @@ def run(context: Context) -> int:
                 _set_model(connection, context.options.model)
             if not context.options.no_role:
                 problems += _make_role(connection)
+        with store.transaction() as connection:
+            problems += _set_transport(connection, context.options, worker)
         info = store.info()
         with store.transaction() as connection:
             functions = [row[0] for row in connection.execute(_FUNCTIONS).fetchall()]
@@ -81,6 +100,52 @@ def _set_model(connection: Any, name: str) -> None:
         "insert into likewise.setting values ('model', %s) on conflict (name) do update set value = excluded.value",
         [name],
     )
+
+
+def _worker(options: argparse.Namespace) -> tuple[str, int, str] | None:
+    """Host, port and password of the worker that is to be asked through dblink."""
+    from likewise.cli.commands.worker import parse_address, read_password
+
+    if options.worker is None:
+        if options.transport == "dblink":
+            raise InvalidArgument("--transport dblink needs the worker's address: --worker HOST:PORT")
+        return None
+    if options.transport != "dblink":
+        raise InvalidArgument("--worker is for --transport dblink; over the log a worker finds the database by itself")
+    return *parse_address(options.worker), read_password(options.password_file)
+
+
+def _set_transport(connection: Any, options: argparse.Namespace, worker: tuple[str, int, str] | None) -> list[str]:
+    """Choose how requests travel; what the database lacks for it."""
+    from likewise.backends.postgres._dblink import PRESENT, Present, dblink_statements
+    from likewise.backends.postgres._install import resource
+
+    if options.transport is not None:
+        connection.execute(
+            "insert into likewise.setting values ('transport', %s) on conflict (name) do update set value = excluded.value",
+            [options.transport],
+        )
+    if worker is not None:
+        host, port, password = worker
+        schema, present = connection.execute(resource(PRESENT)).fetchone()
+        roles = [] if options.no_role else ["likewise_user"]
+        for statement in dblink_statements(
+            host,
+            port,
+            password=password,
+            roles=roles,
+            present=Present(schema, None if present is None else frozenset(present)),
+        ):
+            connection.execute(statement)
+    (over_log, wal_level) = connection.execute(
+        "select coalesce((select s.value from likewise.setting as s where s.name = 'transport'), 'log') = 'log',"
+        " current_setting('wal_level')"
+    ).fetchone()
+    if over_log and wal_level != "logical":
+        return [
+            f"embed() will not work before wal_level, which is {wal_level}, is logical (it takes a restart), or with --transport dblink"
+        ]
+    return []
 
 
 def _make_role(connection: Any) -> list[str]:

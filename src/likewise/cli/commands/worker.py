@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from likewise.cli.context import Context
@@ -14,6 +17,7 @@ from likewise.cli.exits import Exit
 from likewise.errors import InvalidArgument, UnsupportedFeature
 
 if TYPE_CHECKING:
+    from likewise.backends.postgres import PostgresStore
     from likewise.worker import Worker
 
 HELP = "answer embed() in SQL: run the models that a database asks for"
@@ -37,6 +41,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="serve the counts at http://HOST:PORT/metrics, and /health; without authentication",
     )
 
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="answer what databases ask through dblink at this address; the password is read from --password-file or "
+        "$LIKEWISE_WORKER_PASSWORD",
+    )
+    parser.add_argument("--password-file", metavar="FILE", help="the password of --listen, in the file's first line")
+    parser.add_argument(
+        "--certificate", metavar="FILE", help="the certificate of --listen: TLS, and nothing without it"
+    )
+    parser.add_argument("--key", metavar="FILE", help="the certificate's key, where it is not in the same file")
+
 
 def run(context: Context) -> int:
     """Serve until SIGTERM or Ctrl-C; what is being embedded then is still answered."""
@@ -47,32 +63,65 @@ def run(context: Context) -> int:
     options = context.options
     models = [load_embedder(name) for name in options.model]
     address = None if options.metrics is None else parse_address(options.metrics)
+    listen = None if options.listen is None else parse_address(options.listen)
+    password = "" if listen is None else read_password(options.password_file)
     with context.store() as store:
         if not isinstance(store, PostgresStore):
             raise UnsupportedFeature("a worker", backend=store.capabilities.backend)
-        store.install()
+        by_log = _prepare(store)
+        if not by_log and listen is None:
+            raise InvalidArgument(
+                "requests of this database go over dblink, or it is a standby: say where to listen for them, by --listen HOST:PORT"
+            )
         if options.warm_up:
             for model in models:
                 with context.output.progress(f"loading {model.card.name}"):
                     model.warm_up()
         embedded = context.database is None or context.database.startswith("embedded:")
         conninfo = store.url if embedded or context.database is None else context.database
-        worker = Worker(conninfo, embedders=load_embedder, models=options.model)
+        worker = Worker(conninfo, embedders=load_embedder, models=options.model, log=by_log)
+        if listen is not None:
+            worker.listen(*listen, password, ssl=_tls(options.certificate, options.key))
         if address is not None:
             worker.add(Exposing(*address, worker.metrics, worker.ready.is_set))
         # Of sockets that libpq has opened this kind of loop can be told on every system.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(_serve(worker, context, store.url))
+            runner.run(_serve(worker, context, store.url, by_log=by_log))
     counts = worker.counts.as_dict()
     context.output.document({"counts": counts})
     context.output.note(f"answered {counts['answered']:,.0f} requests in {counts['batches']:,.0f} calls of models")
     return Exit.OK
 
 
-async def _serve(worker: Worker, context: Context, shown: str) -> None:
+def _prepare(store: PostgresStore) -> bool:
+    """See that the database is up to date; whether its requests come over the log."""
+    with store.transaction() as connection:
+        standby = connection.execute("select pg_catalog.pg_is_in_recovery()").fetchone()
+    if standby == (True,):
+        return False
+    store.install()
+    with store.transaction() as connection:
+        found = connection.execute("select s.value from likewise.setting as s where s.name = 'transport'").fetchone()
+    return found is None or found[0] != "dblink"
+
+
+def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidArgument(f"the certificate {certificate} or its key cannot be used: {error}") from error
+    return context
+
+
+async def _serve(worker: Worker, context: Context, shown: str, *, by_log: bool) -> None:
     stop = asyncio.Event()
     with _stopping(stop):
-        saying = asyncio.create_task(_say(worker, context, shown))
+        if context.options.listen is not None:
+            context.output.note(f"listening on {context.options.listen} for dblink")
+        saying = asyncio.create_task(_say(worker, context, shown) if by_log else stop.wait())
         try:
             await worker.run(stop)
         finally:
@@ -123,6 +172,23 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
         for number in signals:
             with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
                 loop.remove_signal_handler(number)
+
+
+def read_password(file: str | None) -> str:
+    """The password of a worker: of a file, or of the environment; never an argument, which every user of the machine can see."""
+    if file is not None:
+        path = Path(file)
+        try:
+            password = path.read_text(encoding="utf-8").split("\n", 1)[0].strip("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidArgument(f"the password file {file} cannot be read: {error}") from error
+    else:
+        password = os.environ.get("LIKEWISE_WORKER_PASSWORD", "")
+    if not password:
+        raise InvalidArgument(
+            "the worker's password is missing: give --password-file FILE, or set LIKEWISE_WORKER_PASSWORD"
+        )
+    return password
 
 
 def parse_address(text: str) -> tuple[str, int]:

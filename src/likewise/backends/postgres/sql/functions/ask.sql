@@ -26,7 +26,9 @@ declare
     message jsonb := jsonb_build_object('request', request, 'kind', kind, 'input', input, 'model', model, 'identity', identity, 'within', within);
 begin
     if (select s.value from likewise.setting as s where s.name = 'transport') = 'dblink' then
-        return likewise.ask_by_dblink(message, within);
+        return likewise.ask_by_dblink(
+            message - 'request' || jsonb_build_object('identity', jsonb_path_query_array(identity, '$[0 to 3]')), within
+        );
     end if;
     if pg_is_in_recovery() then
         raise exception 'a standby cannot ask a worker for a vector that is not remembered' using errcode = 'LW004',

@@ -66,7 +66,7 @@ begin
                 exit when busy = 0;
                 -- A little more, so that the worker can say itself that the time is up.
                 if extract(epoch from clock_timestamp() - began) > seconds + 0.25 then
-                    raise exception 'no answer from the worker within % s', seconds using errcode = 'query_canceled',
+                    raise exception 'no answer from the worker within % s', seconds using errcode = 'LW002',
                         hint = 'It hangs, or the network does: look at its log.';
                 end if;
                 -- What the worker remembers comes within the first millisecond. A model takes several, and looking all the time would
@@ -97,11 +97,11 @@ begin
                 raise exception 'the worker at % refuses the connection', address using errcode = code, detail = reason,
                     hint = 'The user mapping needs the user likewise and the worker''s password; its log says more.';
             end if;
-            raise exception 'no worker answers at %', address using errcode = code, detail = reason,
+            raise exception 'no worker answers at %', address using errcode = 'LW001', detail = reason,
                 hint = format('start one: likewise worker --listen %s', address);
         end;
     end loop;
 end
 $function$;
 
-comment on function likewise.ask_by_dblink is 'The vector of a text or picture by a worker that is reached through dblink; likewise.embed calls it';
+comment on function likewise.ask_by_dblink is 'Internal: the vector of a text or picture by a worker that is reached through dblink';
