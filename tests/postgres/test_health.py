@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import likewise
-from likewise import Collection, CollectionSpec, Hnsw, VectorField, VectorStore
+from likewise import Collection, CollectionSpec, Hnsw, Record, VectorField, VectorStore
 from likewise.backends.postgres._advice import hnsw_size
 
 ROWS, DIMENSION = 3_000, 24
@@ -83,3 +83,19 @@ def test_vectors_without_an_index_and_without_rows(opened: VectorStore, fresh_da
         connection.execute("set default_transaction_read_only = on")
         connection.commit()
         assert likewise.attach(connection).collection("pairs").index_health() == [text, picture]
+
+
+def test_the_view_for_sql_has_every_vector_index(fresh_database_url: str) -> None:
+    vectors = np.random.default_rng(5).normal(size=(300, 8)).astype(np.float32)
+    with likewise.connect(fresh_database_url) as store:
+        spec = CollectionSpec("seen", dimension=8, vectors={"picture": VectorField(8)})
+        collection = store.ensure_collection(spec)
+        collection.upsert(Record(str(i), vector, vectors={"picture": vector}) for i, vector in enumerate(vectors))
+        collection.ensure_indexes(vector=Hnsw())
+        collection.ensure_indexes(using="picture", vector=Hnsw(quantization="half"))
+        collection.search_by_vector(vectors[0], recall=0.9)
+    with psycopg.connect(fresh_database_url) as connection:
+        found = connection.execute(
+            "select vector, method, valid, index_bytes > 0, measured_at is not null from likewise.index_health order by vector"
+        ).fetchall()
+    assert found == [("", "hnsw", True, True, True), ("picture", "hnsw", True, True, False)]

@@ -290,6 +290,7 @@ class _Session:
         self._answer_what_is_open()
         self._counts.took_over += 1
         _log.info("this worker answers now")
+        await self._post.be_seen(self._part.number, self._part.started_at, self._counts, leads=True)
         if self._post.version < _FLUSHES_ITSELF:
             await self._flush()
 
