@@ -28,6 +28,7 @@ TEST_ROOMS = frozenset(
         "oracle",
         "postgres",
         "embedding",
+        "worker",
         "models_torch",
         "service",
         "cli",

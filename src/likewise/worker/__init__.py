@@ -1,0 +1,1 @@
+"""The process that answers what SQL asks of a model."""

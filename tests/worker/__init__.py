@@ -1,0 +1,1 @@
+"""The worker: what SQL asks of a model, and tables that are kept embedded."""
