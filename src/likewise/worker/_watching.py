@@ -5,6 +5,7 @@ The short statements are the files in ``sql/``; here are their names, those that
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from likewise.abc.blocks import Block
+from likewise.backends.postgres._rows import BinaryParameter
 from likewise.backends.postgres._table import Table
 from likewise.records import Record
 
@@ -30,6 +32,7 @@ __all__ = [
     "delete_ids",
     "judge",
     "lock_vectors",
+    "pack_texts",
     "page_of_ids",
     "record_ids",
     "records_of",
@@ -38,6 +41,9 @@ __all__ = [
 ]
 
 _IMAGE, _TEXT = "#image", "#text"
+_ARRAY_HEADER = struct.Struct(">iiIii")
+_length = struct.Struct(">i").pack
+_TEXT_OID = 25
 
 
 @cache
@@ -136,30 +142,41 @@ def judge(prepared: Prepared, now: Mapping[str, bytes], unread: Iterable[str]) -
     return verdict
 
 
-def record_ids(key: str, *, multimodal: bool) -> tuple[str, str]:
-    """The ids of a row's text and of its picture.
+def record_ids(key: str, *, multimodal: bool) -> tuple[str, ...]:
+    """The ids of a row's text and of its picture, which only a multimodal collection has.
 
     No two rows have one in common, whatever their keys: one that ends as the id of a picture does gets another ending for its text.
     """
-    plain = not multimodal or not key.endswith((_IMAGE, _TEXT))
-    return (key if plain else key + _TEXT), key + _IMAGE
+    if not multimodal:
+        return (key,)
+    return (key + _TEXT if key.endswith((_IMAGE, _TEXT)) else key), key + _IMAGE
 
 
 def records_of(row: Row, image: ImageInput | None, *, multimodal: bool) -> list[Record]:
     """The records that a row becomes: one for its text and one for its picture, as far as it has them. Blank text has nothing to find."""
-    text_id, image_id = record_ids(row.key, multimodal=multimodal)
+    ids = record_ids(row.key, multimodal=multimodal)
     about = row.key if multimodal else None
     found = []
     if row.content is not None and row.content.strip():
-        found.append(Record(text_id, content=row.content, modality="text" if multimodal else None, content_id=about))
+        found.append(Record(ids[0], content=row.content, modality="text" if multimodal else None, content_id=about))
     if image is not None:
-        found.append(Record(image_id, image=image, modality="image", content_id=about))
+        found.append(Record(ids[-1], image=image, modality="image", content_id=about))
     return found
 
 
 def delays(attempts: Sequence[int], *, most: int, first: float, longest: float) -> list[float | None]:
     """Seconds until rows that have failed so often are tried again, each wait four times the last; None after ``most`` times."""
     return [None if n >= most else min(longest, first * 4.0 ** (n - 1)) for n in attempts]
+
+
+def pack_texts(texts: Sequence[str]) -> BinaryParameter:
+    """An array of text as a parameter, several times as quick as the driver makes it."""
+    parts = [_ARRAY_HEADER.pack(1, 0, _TEXT_OID, len(texts), 1) if texts else struct.pack(">iiI", 0, 0, _TEXT_OID)]
+    for text in texts:
+        data = text.encode()
+        parts.append(_length(len(data)))
+        parts.append(data)
+    return BinaryParameter(b"".join(parts))
 
 
 def lock_vectors(table: Table) -> sql.Composed:

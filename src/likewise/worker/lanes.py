@@ -14,7 +14,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from likewise.worker._watching import Row, said
+from likewise.worker._watching import Row, pack_texts, said
 
 __all__ = ["Lane", "Reader", "open_lane"]
 
@@ -54,7 +54,7 @@ class Reader:
         while waiting:
             part = waiting.pop()
             try:
-                rows = await self._fetch("read", {"watch": watch, "keys": part, "contents": contents})
+                rows = await self._fetch("read", {"watch": watch, "keys": pack_texts(part), "contents": contents})
             except psycopg.Error as error:
                 if not (error.sqlstate or "").startswith(_OF_A_ROW):
                     raise
@@ -69,10 +69,10 @@ class Reader:
         return found, unread
 
     async def _fetch(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        async with self._connection.transaction(force_rollback=True):
-            cursor = self._connection.cursor(binary=True, row_factory=dict_row)
+        cursor = self._connection.cursor(binary=True, row_factory=dict_row)
+        async with self._connection.pipeline(), self._connection.transaction(force_rollback=True):
             await cursor.execute(said(name), parameters)
-            return await cursor.fetchall()
+        return await cursor.fetchall()
 
 
 class Lane:

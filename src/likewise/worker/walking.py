@@ -7,17 +7,14 @@ place is stored with each batch, so that another worker goes on from there.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 
-from likewise.errors import LikewiseError
-from likewise.worker._watching import Prepared, Watch, page_of_ids
+from likewise.worker._watching import Prepared, Row, Watch, page_of_ids
 from likewise.worker.lanes import Lane
 from likewise.worker.pictures import Pictures
 from likewise.worker.watched import Opened
@@ -26,14 +23,18 @@ from likewise.worker.writing import Patience, Written, write_prepared
 __all__ = ["Walk"]
 
 _ORPHAN_ROWS = 2_000
+_FIRST_ROWS = 250
+_PAGE_SIZE = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Rows in the order of the key, read and embedded."""
+    """Rows in the order of the key, and whether there may be more after them."""
 
     keys: list[str]
-    prepared: Prepared
+    rows: Mapping[str, Row]
+    unread: Mapping[str, str]
+    full: bool
 
 
 class Walk:
@@ -47,7 +48,7 @@ class Walk:
         pictures: Pictures,
         threads: Executor,
         patience: Patience,
-        most: int,
+        longest: int,
     ) -> None:
         self._lane = lane
         self._watch = watch
@@ -55,7 +56,9 @@ class Walk:
         self._pictures = pictures
         self._threads = threads
         self._patience = patience
-        self._most = most
+        #: Rows of the next page: as many as have text and pictures of a few megabytes.
+        self._most = min(_FIRST_ROWS, longest)
+        self._longest = longest
 
     async def run(self, stop: asyncio.Event, count: Callable[[Written], None]) -> bool:
         """Go on until all is compared or ``stop`` is set; false if another worker is at it."""
@@ -80,32 +83,54 @@ class Walk:
     async def _rows(
         self, number: int, place: str | None, stop: asyncio.Event, count: Callable[[Written], None]
     ) -> None:
-        """Embed the rows after a place; while one page is written the next is read and embedded."""
-        ahead = asyncio.create_task(self._page(place))
+        """Embed the rows after a place. While a page is written the next is embedded, and the one after that is read."""
+        # Of what is embedded for the first time there is nothing stored yet.
+        again = number != 1
+        reading = asyncio.create_task(self._read(place))
+        embedding = asyncio.create_task(self._embed(reading, again))
+        tasks: set[asyncio.Task[Any]] = set()
         try:
-            while page := await ahead:
-                if len(page.keys) == self._most:
-                    ahead = asyncio.create_task(self._page(page.keys[-1]))
-                else:
-                    ahead = asyncio.create_task(_nothing())
-                if not await self._write(page.prepared, number, "rows", page.keys[-1], count) or stop.is_set():
+            while True:
+                following = asyncio.create_task(self._read_next(reading))
+                tasks = {reading, embedding, following}
+                prepared = await embedding
+                if prepared is None:
+                    break
+                reading, embedding = following, asyncio.create_task(self._embed(following, again))
+                tasks = {reading, embedding}
+                if not await self._write(prepared, number, "rows", prepared.keys[-1], count) or stop.is_set():
                     return
         finally:
-            if not ahead.done():
-                ahead.cancel()
-            with contextlib.suppress(asyncio.CancelledError, psycopg.Error, LikewiseError):
-                await ahead
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         # Of a watch that has just begun there is nothing to be cleared away.
         after = "index" if number == 1 else "orphans"
         await self._lane.run("walk_on", self._state(number, after, None, 0))
 
-    async def _page(self, after: str | None) -> _Page | None:
-        reader = self._lane.reader
-        keys = await reader.page(self._watch.id, after, self._most)
+    async def _read(self, after: str | None) -> _Page | None:
+        reader, most = self._lane.reader, self._most
+        keys = await reader.page(self._watch.id, after, most)
         if not keys:
             return None
-        found = await reader.rows(self._watch.id, keys)
-        return _Page(keys, await self._opened.prepare(found, keys, self._pictures, self._threads))
+        rows, unread = await reader.rows(self._watch.id, keys)
+        size = sum(len(row.content or "") + len(row.image or b"") for row in rows.values())
+        if size < _PAGE_SIZE // 4:
+            self._most = min(self._longest, most * 2)
+        elif size > _PAGE_SIZE:
+            self._most = max(1, most // 2)
+        return _Page(keys, rows, unread, len(keys) == most)
+
+    async def _read_next(self, before: asyncio.Task[_Page | None]) -> _Page | None:
+        page = await before
+        return await self._read(page.keys[-1]) if page is not None and page.full else None
+
+    async def _embed(self, reading: asyncio.Task[_Page | None], again: bool) -> Prepared | None:
+        page = await reading
+        if page is None:
+            return None
+        found = (page.rows, page.unread)
+        return await self._opened.prepare(found, page.keys, self._pictures, self._threads, again=again)
 
     async def _orphans(
         self, number: int, place: str | None, stop: asyncio.Event, count: Callable[[Written], None]
@@ -132,7 +157,7 @@ class Walk:
         """Write a page and its place; false if the comparison was begun again meanwhile."""
         async with self._lane.writer.transaction():
             done = await write_prepared(
-                self._lane, self._watch.id, await self._opened.table(), prepared, {}, self._patience
+                self._lane, self._watch.id, await self._opened.table(), prepared, {}, self._patience, alone=True
             )
             rows = len(prepared.keys) if stage == "rows" else 0
             on = await self._lane.run("walk_on", self._state(number, stage, place, rows))
@@ -141,7 +166,3 @@ class Walk:
 
     def _state(self, number: int, stage: str, place: str | None, done: int) -> dict[str, Any]:
         return {"watch": self._watch.id, "round": number, "stage": stage, "place": place, "done": done}
-
-
-async def _nothing() -> None:
-    return None

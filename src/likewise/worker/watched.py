@@ -55,8 +55,10 @@ class Opened:
         keys: Sequence[str],
         pictures: Pictures,
         threads: Executor,
+        *,
+        again: bool = True,
     ) -> Prepared:
-        """Embed rows as they were read; what is stored already is not embedded again."""
+        """Embed rows as they were read; with ``again`` what is stored already is not embedded again."""
         rows, unread = found
         fingerprints = {key: bytes(row.fingerprint) for key, row in rows.items()}
         prepared = Prepared(keys, fingerprints, unread, errors=dict(unread))
@@ -71,7 +73,11 @@ class Opened:
             owners += [key] * len(made)
         rejected: list[InvalidRecord] = []
         runs = await self.embedding.missing(
-            records, 0, spec.vector_fields[""], known=self.collection._stored_vectors, rejected=rejected
+            records,
+            0,
+            spec.vector_fields[""],
+            known=self.collection._stored_vectors if again else None,
+            rejected=rejected,
         )
         for run in runs:
             prepared.blocks += _sound(run, spec, rejected)
@@ -113,6 +119,8 @@ class WatchedCollections:
         self._embedders = embedders
         self._stores: dict[str, AsyncPostgresStore] = {}
         self._opened: dict[int, Opened] = {}
+        #: The queue and a comparison of all rows may want one at the same time.
+        self._opening = asyncio.Lock()
 
     def forget(self, watch: Watch) -> None:
         """Open the collection anew the next time."""
@@ -120,8 +128,12 @@ class WatchedCollections:
 
     async def open(self, watch: Watch, lane: Lane) -> Opened:
         """The collection of a watch, made if it is not there; raises what the model or the database has to say."""
-        if watch.id in self._opened:
+        async with self._opening:
+            if watch.id not in self._opened:
+                self._opened[watch.id] = await self._open(watch, lane)
             return self._opened[watch.id]
+
+    async def _open(self, watch: Watch, lane: Lane) -> Opened:
         store = self._stores.get(watch.schema_name)
         if store is None:
             store = await AsyncPostgresStore.open(
@@ -153,9 +165,7 @@ class WatchedCollections:
             await lane.run("restart", {"watch": watch.id})
         known = collection.embedder
         assert known is not None
-        opened = Opened(collection, AsyncEmbedding(Guarded(known), collection=watch.collection))
-        self._opened[watch.id] = opened
-        return opened
+        return Opened(collection, AsyncEmbedding(Guarded(known), collection=watch.collection))
 
     async def aclose(self) -> None:
         """Let go of the connections."""

@@ -38,8 +38,10 @@ _log = logging.getLogger("likewise.worker")
 
 #: Rows that are embedded together; of tables with pictures, which are large, fewer.
 BATCH_ROWS, BATCH_PICTURES = 500, 32
+#: The same of a comparison of all rows, which does not lock each.
+WALK_ROWS = 2_000
 #: Seconds between looks at the queues, while there is something in them and when there has been nothing for a while.
-SOON, IDLE = 0.1, 1.0
+SOON, IDLE = 0.1, 0.5
 _REQUEUE_SECONDS = 1.0
 _DEPTH_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
@@ -215,7 +217,7 @@ class Watching:
                     return
                 try:
                     opened = await collections.open(watch, lane)
-                    most = BATCH_PICTURES if watch.pictures else BATCH_ROWS
+                    most = BATCH_PICTURES if watch.pictures else WALK_ROWS
                     walk = Walk(lane, watch, opened, self._pictures, threads, self._patience, most)
                     if await walk.run(stop, self._count):
                         await self._well(lane, watch)
