@@ -9,7 +9,7 @@ import pytest
 import likewise
 from likewise import CollectionSpec
 
-from .watch_helpers import MODEL, STAND_IN, Database, assert_embedded, working
+from .watch_helpers import MODEL, Database, assert_embedded, working
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -124,10 +123,10 @@ def exercise(url: str, changes: int, seed: int) -> None:
 
 
 @pytest.fixture
-def seed() -> Iterator[int]:
+def seed() -> int:
     chosen = int(os.environ.get("LIKEWISE_TEST_SEED") or random.SystemRandom().randrange(10**6))
     print(f"LIKEWISE_TEST_SEED={chosen}")
-    yield chosen
+    return chosen
 
 
 def test_a_thousand_changes_with_workers_killed(fresh_database_url: str, seed: int) -> None:
@@ -147,7 +146,9 @@ def test_two_workers_of_one_process_share_a_queue(fresh_database_url: str) -> No
     database.watch("things", content="name")
     with working(database.url) as one, working(database.url) as two:
         for part in range(20):
-            database.run("insert into things (name) select %s || ' ' || i from generate_series(1, 300) i", f"part {part}")
+            database.run(
+                "insert into things (name) select %s || ' ' || i from generate_series(1, 300) i", f"part {part}"
+            )
         database.settled()
     assert_embedded(database, "things_embeddings", dict(database.rows("select id::text, name from things")))
     assert one.written
