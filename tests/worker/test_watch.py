@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 import likewise
 from likewise import CollectionSpec
 
 from .watch_helpers import MODEL, Database, assert_embedded, working
-
-
-@pytest.fixture
-def database(fresh_database_url: str) -> Iterator[Database]:
-    with likewise.connect(fresh_database_url) as store:
-        store.install()  # type: ignore[attr-defined]
-    opened = Database(fresh_database_url)
-    yield opened
-    opened.connection.close()
 
 
 def test_a_table_is_embedded_and_stays_so(database: Database) -> None:

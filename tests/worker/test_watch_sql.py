@@ -14,15 +14,6 @@ from .watch_helpers import STAND_IN, Database, assert_embedded, working
 
 
 @pytest.fixture
-def database(fresh_database_url: str) -> Iterator[Database]:
-    with likewise.connect(fresh_database_url) as store:
-        store.install()  # type: ignore[attr-defined]
-    opened = Database(fresh_database_url)
-    yield opened
-    opened.connection.close()
-
-
-@pytest.fixture
 def roles(database: Database) -> Iterator[tuple[str, str]]:
     """Two ordinary roles: one that owns tables, and one that only writes them."""
     database.run("create role shopkeeper login password 'x'")

@@ -144,6 +144,6 @@ def assert_embedded(database: Database, collection: str, texts: Mapping[str, str
 
 def compare(have: Mapping[str, Any], texts: Mapping[str, str]) -> None:
     ids: Sequence[str] = sorted(texts)
-    wanted = HashingEmbedder(32).embed_texts([texts[i] for i in ids]) if ids else []
+    wanted: Any = HashingEmbedder(32).embed_texts([texts[i] for i in ids]) if ids else []
     wrong = [i for i, vector in zip(ids, wanted, strict=True) if not np.allclose(have[i], vector, atol=1e-6)]
     assert not wrong, f"{len(wrong)} vectors are of something else: {wrong[:5]}"

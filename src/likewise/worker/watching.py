@@ -45,6 +45,8 @@ SOON, IDLE = 0.1, 0.5
 _REQUEUE_SECONDS = 1.0
 _DEPTH_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+#: A connection that lasts so long was a good one.
+_WELL_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -106,7 +108,7 @@ class Watching:
                     await self._serve(stop, threads)
                 except (psycopg.OperationalError, psycopg.InterfaceError, BackendUnavailable) as error:
                     self.connected = False
-                    wait = _FIRST_WAIT if time.monotonic() - began > _LONGEST_WAIT else wait
+                    wait = _FIRST_WAIT if time.monotonic() - began > _WELL_SECONDS else wait
                     _log.warning("the database is away: %s; trying again in %.3g s", str(error).strip(), wait)
                     await _pause(stop, wait)
                     wait = min(_LONGEST_WAIT, wait * 2)

@@ -49,7 +49,7 @@ begin
             format('select pg_catalog.format(''%%s'', %s), null::text, null::bytea, null::text from ', key_column), after_key,
             format(
                 E'select pg_catalog.format(''%%s'', %s), %s::pg_catalog.text, %s::pg_catalog.bytea, %s::pg_catalog.text from ', key_column,
-                coalesce(format(E'(%s\n)', content), 'null'),
+                case when content is null then 'null' else format(E'(%s\n)', content) end,
                 case when image_is_bytes then format(E'(%s\n)', image) else 'null' end,
                 case when image_is_bytes or image is null then 'null' else format(E'(%s\n)', image) end
             ), by_key
