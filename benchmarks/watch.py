@@ -10,15 +10,11 @@ are interleaved.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import platform
 import random
 import statistics
 import struct
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +25,7 @@ import likewise
 from likewise.backends.postgres._rows import BinaryParameter
 from likewise.embedding import load_embedder
 from likewise.testing.database import empty_database, server_url
+from likewise.worker.beside import beside
 from likewise.worker.watching import Watching
 
 WORDS = """
@@ -66,24 +63,9 @@ def alone(url: str, model: str) -> float:
     return time.monotonic() - began
 
 
-@contextlib.contextmanager
-def working(url: str) -> Iterator[Watching]:
-    """A worker in a thread of its own."""
-    part = Watching(url, embedders=load_embedder)
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(part.run(stop),))
-    thread.start()
-    try:
-        yield part
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
-
-
 def watched(connection: psycopg.Connection[Any], url: str, model: str) -> tuple[float, float]:
     """Seconds from when a worker has begun until it has embedded every row, and those that the index takes then."""
-    with working(url):
+    with beside(Watching(url, embedders=load_embedder)):
         time.sleep(1.5)  # it has found nothing to do
         connection.execute(
             "select likewise.watch('products', content => $$name || '. ' || description$$, model => %s)", (model,)
@@ -127,7 +109,7 @@ def writes(connection: psycopg.Connection[Any]) -> dict[str, float]:
 def delay(connection: psycopg.Connection[Any], url: str) -> list[float]:
     """Milliseconds from the commit of a change to its vector, one change at a time."""
     found = []
-    with working(url):
+    with beside(Watching(url, embedders=load_embedder)):
         wait(connection, "ready")
         while connection.execute("select depth from likewise.pending").fetchone() != (0,):
             time.sleep(0.05)

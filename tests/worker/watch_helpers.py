@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ import numpy as np
 import psycopg
 
 from likewise.embedding import HashingEmbedder, load_embedder
+from likewise.worker.beside import beside
 from likewise.worker.watching import Watching
 from likewise.worker.writing import Patience
 
@@ -96,37 +95,8 @@ class Database:
 def working(url: str, **arguments: Any) -> Iterator[Watching]:
     """A worker in a thread for the length of the block."""
     part = Watching(url, **{"embedders": load_embedder, "patience": QUICK, **arguments})
-    stop: asyncio.Event | None = None
-    loop = asyncio.new_event_loop()
-    ready = threading.Event()
-    failed: list[BaseException] = []
-
-    async def serve() -> None:
-        nonlocal stop
-        stop = asyncio.Event()
-        ready.set()
-        await part.run(stop)
-
-    def target() -> None:
-        try:
-            loop.run_until_complete(serve())
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            ready.set()
-            loop.close()
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    ready.wait()
-    try:
+    with beside(part):
         yield part
-    finally:
-        if stop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(stop.set)
-        thread.join(60)
-        assert not thread.is_alive(), "the worker does not stop"
-    assert not failed, failed
 
 
 def stored(database: Database, collection: str) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
