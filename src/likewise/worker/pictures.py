@@ -42,7 +42,7 @@ class Pictures:
 
     def read(self, address: str) -> bytes:
         """The bytes at a path or URL."""
-        if urllib.parse.urlsplit(address).scheme.lower() in ("http", "https"):
+        if address[:8].lower().startswith(("http://", "https://")):
             if not self._urls:
                 raise InvalidArgument(
                     f"{address!r:.200} is a URL; start the worker so that it may fetch pictures by URL"
@@ -72,13 +72,16 @@ class Pictures:
             number = _open_below(root, path)
         except OSError as error:
             raise InvalidArgument(f"the picture {address!r:.200} cannot be read: {error.strerror}") from error
-        with open(number, "rb") as file:  # noqa: PTH123 -- a descriptor
+        try:
             found = os.fstat(number)
             if not stat.S_ISREG(found.st_mode):
                 raise InvalidArgument(f"{address!r:.200} is no file")
             if found.st_size > MAX_BYTES:
                 raise InvalidArgument(f"{address!r:.200} has {found.st_size:,} bytes; at most {MAX_BYTES:,} are read")
-            return file.read(MAX_BYTES + 1)
+            with open(number, "rb", closefd=False) as file:  # noqa: PTH123 -- a descriptor
+                return file.read(MAX_BYTES)
+        finally:
+            os.close(number)
 
     # --- URLs -------------------------------------------------------------------------------------------------------------------
 
