@@ -432,6 +432,8 @@ def _sql_objects(text: str) -> Iterator[str]:
         for line in text.splitlines()[: next(i for i, x in enumerate(text.splitlines()) if not x.startswith("--"))]
         if not line.startswith("--     ")
     )
+    if about.startswith("Internal."):
+        return
     example = "\n".join(line[7:] for line in text.splitlines() if line.startswith("--     "))
     if found := re.search(r"create or replace view (\S+) as\nselect\n(.*?)\nfrom ", text, re.DOTALL):
         yield f"## {found[1]}"

@@ -78,7 +78,7 @@ class Pictures:
                 raise InvalidArgument(f"{address!r:.200} is no file")
             if found.st_size > MAX_BYTES:
                 raise InvalidArgument(f"{address!r:.200} has {found.st_size:,} bytes; at most {MAX_BYTES:,} are read")
-            with open(number, "rb", closefd=False) as file:  # noqa: PTH123 -- a descriptor
+            with open(number, "rb", closefd=False) as file:
                 return file.read(MAX_BYTES)
         finally:
             os.close(number)

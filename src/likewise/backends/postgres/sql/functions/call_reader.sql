@@ -1,4 +1,4 @@
--- Internal: calls the function that reads a watched table, as a role that may do nothing.
+-- Internal. Calls the function that reads a watched table, as a role that may do nothing.
 -- That function belongs to the table's owner, runs with the owner's rights, and can be altered by the owner at any time, into one that
 -- runs with those of the caller, too. A worker may be a superuser, so it must not be the caller. This function belongs to likewise_nobody,
 -- a role without any rights that exists for this; from inside a function like this one nobody can change roles. Who installed Likewise without

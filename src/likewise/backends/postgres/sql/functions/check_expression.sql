@@ -1,4 +1,4 @@
--- Internal: an error if an expression cannot be evaluated on the rows of a table. As part of a where clause it can neither aggregate nor give several rows.
+-- Internal. An error if an expression cannot be evaluated on the rows of a table. As part of a where clause it can neither aggregate nor give several rows.
 -- Like likewise.watch() it sets nothing: names are looked up by the search_path that make_watch has set.
 create or replace function likewise.check_expression(
     what text, condition text, source regclass, alias text

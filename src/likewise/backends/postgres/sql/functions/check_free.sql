@@ -1,4 +1,4 @@
--- Internal: an error if one of the names that a new watch gives is taken.
+-- Internal. An error if one of the names that a new watch gives is taken.
 create or replace function likewise.check_free(
     schema_name text, name text
 )

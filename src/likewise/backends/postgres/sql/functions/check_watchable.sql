@@ -1,4 +1,4 @@
--- Internal: an error that says what to do, if a table cannot be watched under this name.
+-- Internal. An error that says what to do, if a table cannot be watched under this name.
 create or replace function likewise.check_watchable(
     source oid, name text
 )

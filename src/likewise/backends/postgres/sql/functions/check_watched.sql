@@ -1,4 +1,4 @@
--- Internal: an error that says what to do, if a watch has lost its table or the function that reads it.
+-- Internal. An error that says what to do, if a watch has lost its table or the function that reads it.
 create or replace function likewise.check_watched(
     watch int
 )

@@ -1,4 +1,4 @@
--- Internal: removes what is stored of a watch, with the rights of who installed Likewise. That the caller may is proved by <name>_watched, which only the owner of
+-- Internal. Removes what is stored of a watch, with the rights of who installed Likewise. That the caller may is proved by <name>_watched, which only the owner of
 -- the table can have dropped.
 create or replace function likewise.forget_watch(
     watch int, keep_vectors boolean

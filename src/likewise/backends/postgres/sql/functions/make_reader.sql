@@ -1,4 +1,4 @@
--- Internal: the function <name>_watched, which reads a watched table with the rights of its owner: rows by key, or else keys after a key, in order.
+-- Internal. The function <name>_watched, which reads a watched table with the rights of its owner: rows by key, or else keys after a key, in order.
 -- It reads for who knows the token, and keeps no more than its hash. The expressions mean what they mean to the caller of likewise.watch() now: names are looked up
 -- in the same schemas, and dates are written in the same style. The table is given by the caller, so that it may be renamed.
 create or replace function likewise.make_reader(

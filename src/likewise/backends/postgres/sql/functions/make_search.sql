@@ -1,4 +1,4 @@
--- Internal: the function <name>_search of a watched table: the keys of the rows most like a text, best first, each as it is in the table.
+-- Internal. The function <name>_search of a watched table: the keys of the rows most like a text, best first, each as it is in the table.
 -- It is there at once, so that what uses it can be made together with the watch, and runs with the rights of its caller.
 create or replace function likewise.make_search(
     schema_name text, name text, key_name text, key_type text

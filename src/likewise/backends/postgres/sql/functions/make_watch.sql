@@ -1,4 +1,4 @@
--- Internal: what likewise.watch() does, with the rights of the caller: checks, the functions <name>_watched and <name>_search, the triggers.
+-- Internal. What likewise.watch() does, with the rights of the caller: checks, the functions <name>_watched and <name>_search, the triggers.
 -- path has the schemas in which the expressions' names are looked up, now and whenever the table is read.
 create or replace function likewise.make_watch(
     source regclass, content text, image text, model text, name text, filter text, path text[]

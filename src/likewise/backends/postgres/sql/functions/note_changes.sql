@@ -1,4 +1,4 @@
--- Internal: the trigger of watched tables, after each statement. Appends the keys of the rows that changed to likewise.queue.
+-- Internal. The trigger of watched tables, after each statement. Appends the keys of the rows that changed to likewise.queue.
 -- Its arguments are the watch, the key's column and the columns that the watch's expressions use ('' for all). It runs with the rights of who
 -- installed Likewise, for writers have none in this schema, so it must run no code of anybody else: keys are written by the output functions
 -- of their types, rows are compared as bytes, and the expressions themselves are left to the worker.

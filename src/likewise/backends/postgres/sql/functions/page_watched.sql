@@ -1,4 +1,4 @@
--- Internal: the keys of a watched table after a key, in order; for the worker only.
+-- Internal. The keys of a watched table after a key, in order; for the worker only.
 create or replace function likewise.page_watched(
     watch int, after text, most int
 )

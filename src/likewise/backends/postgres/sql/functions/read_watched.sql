@@ -1,4 +1,4 @@
--- Internal: rows of a watched table by key, as its expressions make them, with a fingerprint of that; for the worker only.
+-- Internal. Rows of a watched table by key, as its expressions make them, with a fingerprint of that; for the worker only.
 -- Rows that are gone, or do not pass the filter, are left out. Without contents only keys and fingerprints are given.
 create or replace function likewise.read_watched(
     watch int, keys text[], contents boolean

@@ -1,4 +1,4 @@
--- Internal: writes a watch into likewise.watch, with the rights of who installed Likewise. That the caller may is proved by <name>_watched: it belongs
+-- Internal. Writes a watch into likewise.watch, with the rights of who installed Likewise. That the caller may is proved by <name>_watched: it belongs
 -- to the table's owner and knows the token.
 create or replace function likewise.register_watch(
     source oid, name text, key_column text, content text, image text, filter text, model text, token uuid

@@ -1,4 +1,4 @@
--- Internal: the columns that expressions may use, with commas between them; '' for all. A column is taken for used where its name is found in the text, so there may be
+-- Internal. The columns that expressions may use, with commas between them; '' for all. A column is taken for used where its name is found in the text, so there may be
 -- some too many, and never one too few: a table's name may stand for its whole row, and odd names are not looked for.
 create or replace function likewise.used_columns(
     source oid, expressions text

@@ -1,4 +1,4 @@
--- Internal: the column by which a watched table's rows are known, its primary key or else a unique column without nulls, and its type.
+-- Internal. The column by which a watched table's rows are known, its primary key or else a unique column without nulls, and its type.
 create or replace function likewise.watch_key(
     source oid
 )
