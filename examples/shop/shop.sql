@@ -1,7 +1,7 @@
 -- A shop: products with a category, a brand, a price, a stock and a picture, found by what people say they want.
 --     psql -v data=FOLDER -f examples/shop/shop.sql
 -- FOLDER is that of the package likewise_demo_data, with products.csv and images/. A worker that may read the pictures does the rest:
---     likewise worker --images FOLDER/images
+--     likewise worker --image-root FOLDER/images
 
 \set ON_ERROR_STOP on
 

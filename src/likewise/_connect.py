@@ -93,11 +93,12 @@ def connect(
 
 def _with_worker(store: PostgresStore, conninfo: str) -> VectorStore:
     """The store, with a thread that works for its database until it is closed."""
-    from likewise.worker import Worker, WorkerThread
+    from likewise.worker import Watching, Worker, WorkerThread
 
     try:
         store.install()
-        thread = WorkerThread(Worker(conninfo, embedders=_embedder))
+        watching = Watching(conninfo, embedders=_embedder)
+        thread = WorkerThread(Worker(conninfo, embedders=_embedder, watching=watching))
         store.close_first(thread.close)
         run_apart(thread.start)
     except BaseException:

@@ -92,11 +92,12 @@ async def connect_async(
 
 async def _with_worker(store: AsyncPostgresStore, conninfo: str) -> AsyncVectorStore:
     """The store, with a thread that works for its database until it is closed."""
-    from likewise.worker import Worker, WorkerThread
+    from likewise.worker import Watching, Worker, WorkerThread
 
     try:
         await store.install()
-        thread = WorkerThread(Worker(conninfo, embedders=_embedder))
+        watching = Watching(conninfo, embedders=_embedder)
+        thread = WorkerThread(Worker(conninfo, embedders=_embedder, watching=watching))
         store.close_first(thread.close)
         await run_apart(thread.start)
     except BaseException:

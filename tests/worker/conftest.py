@@ -29,6 +29,8 @@ from likewise.errors import InvalidArgument
 from likewise.testing.database import empty_database
 from likewise.worker import Worker, WorkerThread
 
+from .watch_helpers import Database
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -126,6 +128,16 @@ def says(running: subprocess.Popen[str], word: str) -> None:
         if word in line:
             return
     raise AssertionError(f"the worker ended without saying {word!r}")
+
+
+@pytest.fixture
+def database(fresh_database_url: str) -> Iterator[Database]:
+    """A connection to a database of the test's own, with Likewise in it."""
+    with likewise.connect(fresh_database_url) as store:
+        store.install()  # type: ignore[attr-defined]
+    opened = Database(fresh_database_url)
+    yield opened
+    opened.connection.close()
 
 
 # A server with dblink, and a standby of it.

@@ -126,7 +126,9 @@ class TestVectors:
             with psycopg.connect(url, autocommit=True) as connection:
                 for i in range(texts):
                     text = f"client {number} text {i}"
-                    if not np.allclose(embedded(connection, text), HashingEmbedder(16).embed_texts([f"ask: {text}"])[0]):
+                    if not np.allclose(
+                        embedded(connection, text), HashingEmbedder(16).embed_texts([f"ask: {text}"])[0]
+                    ):
                         wrong.append(text)
 
         told.gate.clear()

@@ -98,10 +98,11 @@ def digest_of(source: bytes, vector: NDArray[np.float32], field: VectorField) ->
     """The digest that is stored beside the vector."""
     import numpy as np
 
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        vector = vector.astype(np.float32)  # a model may give numbers of another kind
-        if field.storage == "halfvec":
-            vector = vector.astype(np.float16).astype(np.float32)
+    if vector.dtype != np.float32 or field.storage == "halfvec":
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            vector = vector.astype(np.float32)  # a model may give numbers of another kind
+            if field.storage == "halfvec":
+                vector = vector.astype(np.float16).astype(np.float32)
     return hashlib.sha256(source + vector.astype(">f4").tobytes()).digest()[:DIGEST_BYTES]
 
 

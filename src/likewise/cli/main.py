@@ -22,7 +22,20 @@ from likewise.errors import LikewiseError
 __all__ = ["COMMANDS", "build_parser", "main"]
 
 #: The commands in the order of the help; each is a module of ``likewise.cli.commands``.
-COMMANDS = ("demo", "search", "ingest", "collections", "calibrate", "models", "sql", "worker", "doctor", "install")
+COMMANDS = (
+    "demo",
+    "search",
+    "ingest",
+    "watch",
+    "unwatch",
+    "collections",
+    "calibrate",
+    "models",
+    "sql",
+    "worker",
+    "doctor",
+    "install",
+)
 
 _DESCRIPTION = "Semantic search over text and images inside PostgreSQL."
 

@@ -4,5 +4,6 @@ from likewise.worker.answering import Answering
 from likewise.worker.exposing import Exposing
 from likewise.worker.metrics import WorkerCounts
 from likewise.worker.service import Worker, WorkerThread
+from likewise.worker.watching import Watching
 
-__all__ = ["Answering", "Exposing", "Worker", "WorkerCounts", "WorkerThread"]
+__all__ = ["Answering", "Exposing", "Watching", "Worker", "WorkerCounts", "WorkerThread"]

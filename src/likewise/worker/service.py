@@ -17,6 +17,7 @@ from likewise.errors import BackendUnavailable
 from likewise.worker.answering import MOST_REMEMBERED, Answering
 from likewise.worker.direct import Direct
 from likewise.worker.metrics import WorkerCounts
+from likewise.worker.watching import Watching
 from likewise.worker.wire import WireServer
 
 __all__ = ["Part", "Worker", "WorkerThread"]
@@ -32,7 +33,7 @@ class Part(Protocol):
 
 
 class Worker:
-    """Answers ``embed()`` in one database.
+    """Answers ``embed()`` in one database, and does what else it is given to do.
 
     Args:
         conninfo: the database. The role must be allowed to replicate (``ALTER ROLE … REPLICATION``), and own Likewise's schema or be a
@@ -42,6 +43,7 @@ class Worker:
         remember: how many vectors the database remembers.
 
         log: read requests from the log. Without it there are the parts that are added.
+        watching: keeps watched tables embedded.
 
     Any number may serve one database: one answers, the others take over when it ends, with its requests, in less than two seconds.
     """
@@ -54,10 +56,14 @@ class Worker:
         models: Collection[str] = (),
         remember: int = MOST_REMEMBERED,
         log: bool = True,
+        watching: Watching | None = None,
     ) -> None:
         self._answering = Answering(conninfo, embedders=embedders, models=models, remember=remember)
         self._direct = Direct(conninfo, embedders=embedders, models=models, counts=self._answering.counts)
-        self._parts: list[Part] = [self._answering] if log else []
+        self._watching = watching
+        self._parts: list[Part] = [part for part in (self._answering if log else None, watching) if part is not None]
+        if not log:
+            self.ready.set()
 
     def listen(self, host: str, port: int, password: str, *, ssl: SSLContext | None = None) -> WireServer:
         """Answer what databases ask through dblink, at this address, too; before ``run``."""
@@ -71,7 +77,10 @@ class Worker:
 
     def metrics(self) -> Mapping[str, float]:
         """What it has done so far and what it is doing, by name."""
-        return {**self.counts.as_dict(), "leads": float(self.leads)}
+        found = {**self.counts.as_dict(), "leads": float(self.leads)}
+        if self._watching is not None:
+            found |= self._watching.counts()
+        return found
 
     @property
     def counts(self) -> WorkerCounts:

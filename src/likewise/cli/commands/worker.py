@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from likewise.backends.postgres import PostgresStore
     from likewise.worker import Worker
 
-HELP = "answer embed() in SQL: run the models that a database asks for"
+HELP = "answer embed() in SQL, and keep watched tables embedded"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--warm-up", action="store_true", help="load the models before the first request rather than at it"
+    )
+    parser.add_argument(
+        "--image-root",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder that pictures of watched tables, named by a path, may be read from; may be given again",
+    )
+    parser.add_argument(
+        "--image-urls", action="store_true", help="fetch pictures of watched tables that are named by a URL"
     )
     parser.add_argument(
         "--metrics",
@@ -58,7 +68,7 @@ def run(context: Context) -> int:
     """Serve until SIGTERM or Ctrl-C; what is being embedded then is still answered."""
     from likewise.backends.postgres import PostgresStore
     from likewise.embedding import load_embedder
-    from likewise.worker import Exposing, Worker
+    from likewise.worker import Exposing, Watching, Worker
 
     options = context.options
     models = [load_embedder(name) for name in options.model]
@@ -68,7 +78,7 @@ def run(context: Context) -> int:
     with context.store() as store:
         if not isinstance(store, PostgresStore):
             raise UnsupportedFeature("a worker", backend=store.capabilities.backend)
-        by_log = _prepare(store)
+        standby, by_log = _prepare(store)
         if not by_log and listen is None:
             raise InvalidArgument(
                 "requests of this database go over dblink, or it is a standby: say where to listen for them, by --listen HOST:PORT"
@@ -79,7 +89,12 @@ def run(context: Context) -> int:
                     model.warm_up()
         embedded = context.database is None or context.database.startswith("embedded:")
         conninfo = store.url if embedded or context.database is None else context.database
-        worker = Worker(conninfo, embedders=load_embedder, models=options.model, log=by_log)
+        watching = None
+        if not standby:
+            watching = Watching(
+                conninfo, embedders=load_embedder, image_roots=options.image_root, urls=options.image_urls
+            )
+        worker = Worker(conninfo, embedders=load_embedder, models=options.model, log=by_log, watching=watching)
         if listen is not None:
             worker.listen(*listen, password, ssl=_tls(options.certificate, options.key))
         if address is not None:
@@ -87,22 +102,25 @@ def run(context: Context) -> int:
         # Of sockets that libpq has opened this kind of loop can be told on every system.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
             runner.run(_serve(worker, context, store.url, by_log=by_log))
-    counts = worker.counts.as_dict()
+    counts = worker.metrics()
     context.output.document({"counts": counts})
-    context.output.note(f"answered {counts['answered']:,.0f} requests in {counts['batches']:,.0f} calls of models")
+    context.output.note(
+        f"answered {counts['answered']:,.0f} requests in {counts['batches']:,.0f} calls of models; wrote {counts.get('watch_written', 0):,.0f} "
+        "vectors of watched tables"
+    )
     return Exit.OK
 
 
-def _prepare(store: PostgresStore) -> bool:
-    """See that the database is up to date; whether its requests come over the log."""
+def _prepare(store: PostgresStore) -> tuple[bool, bool]:
+    """See that the database is up to date; whether it is a standby, and whether its requests come over the log."""
     with store.transaction() as connection:
         standby = connection.execute("select pg_catalog.pg_is_in_recovery()").fetchone()
     if standby == (True,):
-        return False
+        return True, False
     store.install()
     with store.transaction() as connection:
         found = connection.execute("select s.value from likewise.setting as s where s.name = 'transport'").fetchone()
-    return found is None or found[0] != "dblink"
+    return False, found is None or found[0] != "dblink"
 
 
 def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:

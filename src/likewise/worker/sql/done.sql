@@ -1,0 +1,1 @@
+delete from likewise.queue as q where q.watch = %(watch)s and q.id = any (%(ids)s::bigint[])
