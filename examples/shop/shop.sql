@@ -30,8 +30,8 @@ create index on products (category_id);
 create index on products (brand_id);
 
 create temporary table delivered (id text, name text, category text, brand text, price numeric, stock int);
-\set copy '\\copy delivered from ' :'data' '/products.csv' ' with (format csv, header)'
-:copy
+\cd :data
+\copy delivered from 'products.csv' with (format csv, header)
 
 insert into categories (path) select distinct category from delivered order by category;
 insert into brands (name) select distinct brand from delivered order by brand;

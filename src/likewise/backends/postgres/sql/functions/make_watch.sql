@@ -6,6 +6,8 @@ create or replace function likewise.make_watch(
 returns text
 language plpgsql
 set search_path = pg_catalog, pg_temp
+-- Triggers that are not there to be dropped are not worth a notice.
+set client_min_messages = warning
 as $function$
 declare
     relation record;
