@@ -6,10 +6,10 @@ import subprocess
 from decimal import Decimal
 from pathlib import Path
 
-import likewise_demo_data
 import psycopg
 import pytest
 
+import likewise_demo_data
 from likewise.backends.postgres.embedded.binaries import find_binaries
 from worker.conftest import ROOT, process, wait_until
 
