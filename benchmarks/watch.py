@@ -65,7 +65,7 @@ def alone(url: str, model: str) -> float:
 
 def watched(connection: psycopg.Connection[Any], url: str, model: str) -> tuple[float, float]:
     """Seconds from when a worker has begun until it has embedded every row, and those that the index takes then."""
-    with WorkerThread(Worker(url, embedders=load_embedder, log=False, watching=Watching(url, embedders=load_embedder))):
+    with WorkerThread(Worker(url, embedders=load_embedder, watching=Watching(url, embedders=load_embedder))):
         time.sleep(1.5)  # it has found nothing to do
         connection.execute(
             "select likewise.watch('products', content => $$name || '. ' || description$$, model => %s)", (model,)
@@ -109,7 +109,7 @@ def writes(connection: psycopg.Connection[Any]) -> dict[str, float]:
 def delay(connection: psycopg.Connection[Any], url: str) -> list[float]:
     """Milliseconds from the commit of a change to its vector, one change at a time."""
     found = []
-    with WorkerThread(Worker(url, embedders=load_embedder, log=False, watching=Watching(url, embedders=load_embedder))):
+    with WorkerThread(Worker(url, embedders=load_embedder, watching=Watching(url, embedders=load_embedder))):
         wait(connection, "ready")
         while connection.execute("select depth from likewise.pending").fetchone() != (0,):
             time.sleep(0.05)

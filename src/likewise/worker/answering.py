@@ -36,7 +36,7 @@ __all__ = ["Answering"]
 
 _log = logging.getLogger("likewise.worker")
 
-REQUEST, USED = "likewise.embed", "likewise.used"
+REQUEST, USED, CHANGED = "likewise.embed", "likewise.used", "likewise.changed"
 #: How often a worker that does not answer tries to become the one that does.
 TRY_SECONDS = 0.2
 SEEN_SECONDS = 5.0
@@ -54,7 +54,7 @@ class Answering:
     """One worker's part in answering; ``run`` serves until it is told to stop.
 
     ``models`` are offered beside those of the database's collections and its default. ``remember`` is how many vectors are kept in the
-    database.
+    database. ``changed`` is called when a transaction has committed that changed rows of a watched table.
     """
 
     def __init__(
@@ -65,11 +65,13 @@ class Answering:
         models: Collection[str] = (),
         counts: WorkerCounts | None = None,
         remember: int = MOST_REMEMBERED,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.conninfo = conninfo
         self.embedders = embedders
         self.models = frozenset(models)
         self.remember = remember
+        self.changed = changed
         self.counts = WorkerCounts() if counts is None else counts
         self.number = uuid.uuid4()
         self.started_at = datetime.now(UTC)
@@ -141,7 +143,7 @@ class _Session:
         async with await Post.open(part.conninfo) as post:
             self._post = post
             await post.fetch("be_there")
-            async with LogStream(part.conninfo, frozenset({REQUEST, USED})) as stream:
+            async with LogStream(part.conninfo, frozenset({REQUEST, USED, CHANGED})) as stream:
                 _log.info("reading requests", extra={"slot": stream.slot})
                 try:
                     async with asyncio.TaskGroup() as group:
@@ -170,6 +172,9 @@ class _Session:
             self._counts.waiting = len(self._open)
 
     def _receive(self, message: LogMessage) -> None:
+        if message.prefix == CHANGED:
+            self._part.changed()
+            return
         try:
             if message.prefix == USED:
                 self._used.add(read_used(message.content))

@@ -58,7 +58,13 @@ class Worker:
         log: bool = True,
         watching: Watching | None = None,
     ) -> None:
-        self._answering = Answering(conninfo, embedders=embedders, models=models, remember=remember)
+        self._answering = Answering(
+            conninfo,
+            embedders=embedders,
+            models=models,
+            remember=remember,
+            changed=watching.wake if watching is not None else lambda: None,
+        )
         self._direct = Direct(conninfo, embedders=embedders, models=models, counts=self._answering.counts)
         self._watching = watching
         self._parts: list[Part] = [part for part in (self._answering if log else None, watching) if part is not None]

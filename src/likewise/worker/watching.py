@@ -40,7 +40,8 @@ _log = logging.getLogger("likewise.worker")
 BATCH_ROWS, BATCH_PICTURES = 500, 32
 #: The same of a comparison of all rows, which does not lock each.
 WALK_ROWS = 2_000
-#: Seconds between looks at the queues, while there is something in them and when there has been nothing for a while.
+#: Seconds between looks at the queues, while there is something in them and when there has been nothing for a while; a worker that reads the
+#: log is woken by the commit of a change.
 SOON, IDLE = 0.1, 0.5
 _REQUEUE_SECONDS = 1.0
 _DEPTH_SECONDS = 5.0
@@ -97,6 +98,11 @@ class Watching:
         self.queue_depth = 0
         #: Whether the database could be reached when last tried.
         self.connected = False
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Have it look into the queues now; of the thread in which it runs."""
+        self._woken.set()
 
     def counts(self) -> dict[str, float]:
         """What it has done since it was started, and what was waiting when that was last counted; by name."""
@@ -110,18 +116,29 @@ class Watching:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; the batch that is under way then is finished. Connects again when the database goes away."""
+        stopping = asyncio.create_task(self._wake_at(stop))
+        try:
+            with ThreadPoolExecutor(4, thread_name_prefix="likewise-pictures") as threads:
+                await self._keep_serving(stop, threads)
+        finally:
+            stopping.cancel()
+
+    async def _keep_serving(self, stop: asyncio.Event, threads: ThreadPoolExecutor) -> None:
         wait = _FIRST_WAIT
-        with ThreadPoolExecutor(4, thread_name_prefix="likewise-pictures") as threads:
-            while not stop.is_set():
-                began = time.monotonic()
-                try:
-                    await self._serve(stop, threads)
-                except (psycopg.OperationalError, psycopg.InterfaceError, BackendUnavailable) as error:
-                    self.connected = False
-                    wait = _FIRST_WAIT if time.monotonic() - began > _WELL_SECONDS else wait
-                    _log.warning("the database is away: %s; trying again in %.3g s", str(error).strip(), wait)
-                    await _pause(stop, wait)
-                    wait = min(_LONGEST_WAIT, wait * 2)
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                await self._serve(stop, threads)
+            except (psycopg.OperationalError, psycopg.InterfaceError, BackendUnavailable) as error:
+                self.connected = False
+                wait = _FIRST_WAIT if time.monotonic() - began > _WELL_SECONDS else wait
+                _log.warning("the database is away: %s; trying again in %.3g s", str(error).strip(), wait)
+                await _pause(stop, wait)
+                wait = min(_LONGEST_WAIT, wait * 2)
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._woken.set()
 
     # --- what there is to do ----------------------------------------------------------------------------------------------------
 
@@ -133,6 +150,7 @@ class Watching:
             async with open_connections(self._conninfo, ahead=False) as connections:
                 self.connected = True
                 while not stop.is_set():
+                    self._woken.clear()
                     watches = await self._look(connections)
                     if walker is not None and walker.done():
                         done, walker = walker, None
@@ -145,8 +163,8 @@ class Watching:
                         if watch.waiting and watch.stage != "index" and not self._troubled(watch) and not stop.is_set():
                             worked |= await self._batch(connections, watch, collections, threads)
                     idle = SOON if worked else min(IDLE, idle * 1.5)
-                    if not worked:
-                        await _pause(stop, idle)
+                    if not worked and not stop.is_set():
+                        await _pause(self._woken, idle)
         finally:
             if walker is not None:
                 # It ends with the batch that it is at, or with its own connection.
@@ -280,6 +298,8 @@ def _text(error: Exception) -> str:
     return str(error) if isinstance(error, LikewiseError) else f"{type(error).__name__}: {error}"
 
 
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
+async def _pause(event: asyncio.Event, seconds: float) -> None:
+    """Until the event, or for so long. Not by wait_for, which in Python 3.11 can swallow a cancellation."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()

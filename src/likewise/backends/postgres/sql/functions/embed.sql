@@ -13,45 +13,11 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $function$
 begin
-    return likewise.embed_as(input, coalesce(model, likewise.default_model()), null);
+    return likewise.vector_of('text', convert_to(input, 'UTF8'), coalesce(model, likewise.default_model()), null);
 end
 $function$;
 
 comment on function likewise.embed is 'The vector of a text, embedded while the statement runs';
-
--- The same by a model that must be the one of this identity, if that is not null.
-create or replace function likewise.embed_as(input text, model text, identity jsonb)
-returns @extension@.vector
-language plpgsql
-volatile
-set search_path = pg_catalog, pg_temp
-as $function$
-declare
-    known constant jsonb := coalesce(identity, likewise.model_identity(model));
-    digest bytea;
-    found record;
-begin
-    if input is null then
-        return null;
-    elsif octet_length(input) > 1000000 then
-        raise exception 'the text has % bytes; embed() takes 1,000,000', octet_length(input)
-            using errcode = 'program_limit_exceeded', hint = 'cut it, or embed it in a program';
-    end if;
-    digest := sha256(convert_to(input, 'UTF8'));
-    if known is not null then
-        select r.vector, r.stale into found from likewise.remembered(known, digest) as r;
-        if found.vector is not null then
-            if found.stale then
-                perform likewise.note_use(known, digest);
-            end if;
-            return found.vector::@extension@.vector;
-        end if;
-    end if;
-    return likewise.ask('text', input, digest, model, known)::@extension@.vector;
-end
-$function$;
-
-comment on function likewise.embed_as is 'Internal: embed() by a model whose identity is known';
 
 -- Tells a worker that something remembered was used, so that it stays remembered.
 create or replace function likewise.note_use(identity jsonb, digest bytea)

@@ -16,10 +16,12 @@ declare
     used constant text[] := string_to_array(nullif(tg_argv[2], ''), ',');
     key_text text;
     image text;
+    noted bigint;
 begin
     if tg_op = 'TRUNCATE' or tg_argv[1] <> all (present) then
         -- The key's column has another name now. Writers are not to suffer from it; the worker's error says what to do.
         insert into likewise.queue (watch, key) values (watch, null);
+        perform likewise.wake_workers();
         return null;
     end if;
     key_text := format('pg_catalog.format(''%%s'', t.%I)', tg_argv[1]);
@@ -38,8 +40,29 @@ begin
             ') as changed where changed.differs', key_text, image
         ) using watch;
     end if;
+    get diagnostics noted = row_count;
+    if noted > 0 then
+        perform likewise.wake_workers();
+    end if;
     return null;
 end
 $function$;
 
 comment on function likewise.note_changes is 'Internal: the trigger of watched tables';
+
+-- Has workers look into the queue when this transaction has committed, rather than when they look next anyway. A message in the log, where
+-- workers read it: NOTIFY would have all who commit wait for each other.
+create or replace function likewise.wake_workers()
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    if current_setting('wal_level') = 'logical' then
+        perform pg_logical_emit_message(true, 'likewise.changed', '');
+    end if;
+end
+$function$;
+
+comment on function likewise.wake_workers is 'Internal: has workers look into the queue';

@@ -12,8 +12,9 @@ begin
         raise exception 'collection % has no embedding model', quote_literal(spec ->> 'name') using errcode = 'invalid_parameter_value',
             hint = 'search it by vector: likewise.find_similar_multimodal';
     end if;
-    return likewise.embed_as(
-        query,
+    return likewise.vector_of(
+        'text',
+        convert_to(query, 'UTF8'),
         spec ->> 'embedder',
         case when model is not null then
             jsonb_build_array(model -> 'name', model -> 'revision', model -> 'dimension', coalesce(model -> 'query_prompt', '""'))
