@@ -43,6 +43,7 @@ WALK_ROWS = 2_000
 #: Seconds between looks at the queues, while there is something in them and when there has been nothing for a while; a worker that reads the
 #: log is woken by the commit of a change.
 SOON, IDLE = 0.1, 0.5
+_WOKEN = 0.005
 _REQUEUE_SECONDS = 1.0
 _DEPTH_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
@@ -165,6 +166,9 @@ class Watching:
                     idle = SOON if worked else min(IDLE, idle * 1.5)
                     if not worked and not stop.is_set():
                         await _pause(self._woken, idle)
+                        if self._woken.is_set():
+                            # The message is out a moment before what was committed can be seen.
+                            idle = _WOKEN
         finally:
             if walker is not None:
                 # It ends with the batch that it is at, or with its own connection.

@@ -8,15 +8,16 @@ import contextlib
 import os
 import signal
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
-from likewise.errors import InvalidArgument, UnsupportedFeature
+from likewise.errors import InvalidArgument, ModelNotAvailable, UnsupportedFeature
 
 if TYPE_CHECKING:
+    from likewise.abc.embedder import Embedder
     from likewise.backends.postgres import PostgresStore
     from likewise.worker import Worker
 
@@ -92,7 +93,10 @@ def run(context: Context) -> int:
         watching = None
         if not standby:
             watching = Watching(
-                conninfo, embedders=load_embedder, image_roots=options.image_root, urls=options.image_urls
+                conninfo,
+                embedders=_offering(options.model),
+                image_roots=options.image_root,
+                urls=options.image_urls,
             )
         worker = Worker(conninfo, embedders=load_embedder, models=options.model, log=by_log, watching=watching)
         if listen is not None:
@@ -109,6 +113,23 @@ def run(context: Context) -> int:
         "vectors of watched tables"
     )
     return Exit.OK
+
+
+def _offering(names: Sequence[str]) -> Callable[[str], Embedder]:
+    """The models that watched tables may name: who owns a table does not decide what is fetched onto the worker's machine, or paid for."""
+    from likewise.embedding import load_embedder
+    from likewise.embedding.registry import OPEN_FAMILIES
+
+    def load(name: str) -> Embedder:
+        embedder = load_embedder(name)
+        if name not in names and (embedder.remote or name.partition(":")[0] in OPEN_FAMILIES):
+            raise ModelNotAvailable(
+                f"the worker does not offer the model {name!r:.80} for watched tables; whoever runs it can: likewise worker --model {name:.80}",
+                model=name,
+            )
+        return embedder
+
+    return load
 
 
 def _prepare(store: PostgresStore) -> tuple[bool, bool]:
