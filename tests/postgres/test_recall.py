@@ -141,7 +141,7 @@ def test_in_a_callers_transaction_nothing_is_written_for_it(opened: VectorStore,
 def test_who_may_not_write_it_down_measures_for_himself(opened: VectorStore, fresh_database_url: str) -> None:
     things = fill(opened)
     with opened.transaction() as connection:
-        connection.execute("drop table likewise.recall")
+        connection.execute("drop table likewise.recall cascade")
     assert len(things.search_by_vector(QUERIES[0], recall=0.9)) == 10
 
 

@@ -71,6 +71,14 @@ def test_the_shop(url: str) -> None:
         best = "select p.id from products_search('kitchen apron', 0.3) s join products p using (id) order by s.similarity desc limit 1"
         assert connection.execute(best).fetchone() == ("new",)
 
+        # With a fixed snapshot words that somebody has searched for do, and others are refused with a reason.
+        with connection.transaction(force_rollback=True):
+            connection.execute("set transaction isolation level repeatable read")
+            assert connection.execute(best).fetchone() == ("new",)
+            with pytest.raises(psycopg.Error, match="REPEATABLE READ") as refused:
+                connection.execute("select * from products_search('words of nobody')")
+        assert refused.value.sqlstate == "LW003"
+
         # A category goes with its products, and they with their vectors.
         connection.execute("delete from categories where path = 'animals/birds'")
         wait_until(settled, 30)
