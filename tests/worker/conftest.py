@@ -27,7 +27,7 @@ from likewise.backends.postgres.embedded.privileges import choose_account, progr
 from likewise.embedding import HashingEmbedder
 from likewise.errors import InvalidArgument
 from likewise.testing.database import empty_database
-from likewise.worker import Worker, WorkerThread
+from likewise.worker import Worker, WorkerThread, answering
 
 from .watch_helpers import Database
 
@@ -80,6 +80,12 @@ def url(fresh_database_url: str) -> str:
     with likewise.connect(fresh_database_url) as store:
         store.install()  # type: ignore[attr-defined]
     return fresh_database_url
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this process say more often that they are there, and tidy up."""
+    monkeypatch.setattr(answering, "SEEN_SECONDS", 0.3)
 
 
 @pytest.fixture
