@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
 import likewise
 from likewise.abc.embedder import Embedder
 from likewise.embedding import HashingEmbedder
 from likewise.errors import BackendError, BackendUnavailable, UnsupportedFeature
-from likewise.worker import Exposing, Worker, WorkerThread
+from likewise.worker import Exposing, Watching, Worker, WorkerThread
 from worker.conftest import ROOT, Told, process, says, wait_until
 
 Client = psycopg.Connection[Any]
@@ -280,6 +281,32 @@ class TestCommand:
             assert running.returncode in (1, 5)
             assert "error" in err
 
+    def test_watch_waits_for_the_worker(self, url: str, client: Client) -> None:
+        client.execute("create table goods (id int primary key, name text)")
+        client.execute("insert into goods select n, 'thing ' || n from generate_series(1, 700) as n")
+        with process(url):
+            command = [
+                sys.executable,
+                "-m",
+                "likewise.cli.main",
+                "watch",
+                "goods",
+                "--content",
+                "name",
+                "--model",
+                "hashing:16",
+            ]
+            done = subprocess.run(
+                [*command, "--wait", "--json", "--database", url],
+                env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            )
+            assert json.loads(done.stdout)["state"] == "ready"
+            assert client.execute("select count(*) from goods_embeddings").fetchone() == (700,)
+
     def test_not_without_sql(self) -> None:
         with process("memory://") as running:
             running.communicate(timeout=30)
@@ -300,3 +327,32 @@ def test_the_doctor_knows_the_workers(url: str, worker: Worker, client: Client) 
         "detail": "requests go over the log; model mini unless named",
     }
     assert "answers" in findings["workers"]["detail"]
+
+
+def test_a_database_and_a_worker_of_a_role_that_is_no_superuser(
+    fresh_database_url: str, models: Callable[[str], Embedder]
+) -> None:
+    """As on a rented server: the role owns the database and may replicate, and somebody else has put pgvector there."""
+    with psycopg.connect(fresh_database_url, autocommit=True) as connection:
+        connection.execute("create extension vector")
+        connection.execute("create role renter login replication password 'rent'")
+        name = connection.info.dbname
+        connection.execute(sql.SQL("alter database {} owner to renter").format(sql.Identifier(name)))
+        connection.execute("grant all on schema public to renter")
+        info = connection.info
+        address = f"host={info.host} port={info.port} dbname={name} user=renter password=rent"
+    try:
+        with likewise.connect(address) as store:
+            store.install()  # type: ignore[attr-defined]
+        worker = Worker(address, embedders=models, models=["told"], watching=Watching(address, embedders=models))
+        with WorkerThread(worker), psycopg.connect(address, autocommit=True) as connection:
+            assert ask(connection, "of a renter", "told")
+            connection.execute("create table goods (id int primary key, name text)")
+            connection.execute("insert into goods values (1, 'a red dress')")
+            connection.execute("select likewise.watch('goods', content => 'name', model => 'hashing:16')")
+            state = "select state from likewise.watches"
+            wait_until(lambda: connection.execute(state).fetchone() == ("ready",))
+            assert connection.execute("select id from goods_search('red dress', 0)").fetchall() == [(1,)]
+    finally:
+        with psycopg.connect(fresh_database_url, autocommit=True) as connection:
+            connection.execute("reassign owned by renter to current_user; drop owned by renter; drop role renter")
