@@ -17,7 +17,7 @@ import likewise
 from likewise import CollectionSpec
 from likewise.abc.embedder import Embedder
 from likewise.embedding import HashingEmbedder
-from likewise.worker import Worker, WorkerThread
+from likewise.worker import Worker, WorkerThread, answering
 from worker.conftest import Told, wait_until
 
 Client = psycopg.Connection[Any]
@@ -229,6 +229,26 @@ class TestErrors:
         for thread in [first, *threads]:
             thread.join()
         assert states == {"first": None, "good 1": None, "refuse me": "22023", "good 2": None, "good 3": None}
+
+    def test_more_requests_than_are_kept(
+        self, url: str, client: Client, worker: Worker, told: Told, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(answering, "_MOST_KEPT", 2)
+        told.gate.clear()
+
+        def ask(number: int) -> None:
+            with psycopg.connect(url, autocommit=True) as connection:
+                embedded(connection, f"waits {number}")
+
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: worker.counts.waiting == 2)
+        assert failing(client, "select likewise.embed('one too many', 'told')").sqlstate == "53000"
+        told.gate.set()
+        for thread in threads:
+            thread.join()
+        assert embedded(client, "one too many")
 
     def test_a_model_that_breaks_says_little_and_the_worker_goes_on(self, client: Client, worker: Worker) -> None:
         error = failing(client, "select likewise.embed('break it', 'told')")

@@ -190,16 +190,23 @@ class _Session:
         ends_at = time.monotonic() + request.within
         self._open[request.number] = (request, ends_at)
         self._open_bytes += len(request.input)
-        self._forget_old()
-        if self._part.leads:
+        if self._part.leads and self._too_many():
+            # Of those that wait in lanes none can be taken back, so the new ones have to go.
+            self._outbox.put_nowait(([], [_too_busy(request.number)], []))
+        elif self._part.leads:
             self._dispatch(request, ends_at)
+        else:
+            self._forget_old()
 
     def _forget_old(self) -> None:
         """The oldest, if their callers have gone or they are too many."""
         now = time.monotonic()
         for number, (_, ends_at) in list(self._open.items())[:2]:
-            if ends_at <= now or len(self._open) > _MOST_KEPT or self._open_bytes > _MOST_KEPT_BYTES:
+            if ends_at <= now or self._too_many():
                 self._close([number])
+
+    def _too_many(self) -> bool:
+        return len(self._open) > _MOST_KEPT or self._open_bytes > _MOST_KEPT_BYTES
 
     def _close(self, numbers: Sequence[UUID]) -> None:
         for number in numbers:
@@ -351,6 +358,12 @@ def _key(request: Request) -> tuple[str, bytes]:
     """Under what the vector of a request is remembered, if the model is the one that its caller knows."""
     identity = [*(request.identity or ()), *(["image"] if request.kind == "image" else [])]
     return json.dumps(identity, ensure_ascii=False), digest_of(request.input)
+
+
+def _too_busy(number: UUID) -> Refusal:
+    return Refusal(
+        number, "53000", "the worker has more requests than it can keep", "ask for less at a time, or again later"
+    )
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
