@@ -24,7 +24,7 @@ import likewise
 from likewise.abc.embedder import Embedder
 from likewise.embedding import HashingEmbedder
 from likewise.errors import BackendError, BackendUnavailable, UnsupportedFeature
-from likewise.worker import Exposing, Watching, Worker, WorkerThread
+from likewise.worker import Exposing, Watching, Worker, WorkerThread, post
 from worker.conftest import ROOT, Told, process, says, wait_until
 
 Client = psycopg.Connection[Any]
@@ -356,3 +356,20 @@ def test_a_database_and_a_worker_of_a_role_that_is_no_superuser(
     finally:
         with psycopg.connect(fresh_database_url, autocommit=True) as connection:
             connection.execute("reassign owned by renter to current_user; drop owned by renter; drop role renter")
+
+
+def test_another_worker_takes_over_from_one_that_hangs(
+    url: str, client: Client, models: Callable[[str], Embedder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post, "HUNG_SECONDS", 1.0)
+    with WorkerThread(Worker(url, embedders=models, models=["told"])) as first:
+        wait_until(lambda: first.worker.leads)
+        with WorkerThread(Worker(url, embedders=models, models=["told"])) as second:
+            assert not second.worker.leads
+            assert first._loop is not None
+            first._loop.call_soon_threadsafe(time.sleep, 5)
+            began = time.monotonic()
+            client.execute("set likewise.embed_timeout = '20s'")
+            assert ask(client, "while one hangs", "told")
+            assert time.monotonic() - began < 4
+            assert second.worker.leads

@@ -142,8 +142,8 @@ class _Session:
         part = self._part
         async with await Post.open(part.conninfo) as post:
             self._post = post
-            await post.fetch("be_there")
             async with LogStream(part.conninfo, frozenset({REQUEST, USED, CHANGED})) as stream:
+                await post.be_there()
                 _log.info("reading requests", extra={"slot": stream.slot})
                 try:
                     async with asyncio.TaskGroup() as group:

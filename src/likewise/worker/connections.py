@@ -21,7 +21,8 @@ __all__ = ["Connections", "Reader", "open_connections"]
 #: Classes of SQLSTATE that may be the fault of one row: data, cardinality, limits, and what functions raise.
 _OF_A_ROW = ("22", "21", "54", "P0", "38", "39", "2F")
 _READER = b"set search_path = pg_catalog; set lock_timeout = '2s'; set statement_timeout = '10min'"
-_WRITER = b"set search_path = pg_catalog; set idle_in_transaction_session_timeout = 0; set statement_timeout = 0"
+#: A batch is one transaction, in which a model may take its time; a worker that hangs in it is to let its rows go some day.
+_WRITER = b"set search_path = pg_catalog; set idle_in_transaction_session_timeout = '1h'; set statement_timeout = 0"
 
 
 class Reader:

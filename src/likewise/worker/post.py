@@ -39,6 +39,8 @@ _LAST_GATE = 2_000_000_000
 #: A machine that is gone says nothing; the server finds out by these, on connections over a network.
 _KEEPALIVES = {"tcp_keepalives_idle": "2", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "3"}
 OLDEST_SERVER = 140_000
+#: A worker that says nothing for so long, though it does so every few seconds, hangs: then the server ends its connection, and another takes over.
+HUNG_SECONDS = 30.0
 
 
 class Post:
@@ -104,6 +106,13 @@ class Post:
                 cursor = self._connection.cursor(row_factory=dict_row)
                 await cursor.execute(statement(name), parameters)
                 return [] if cursor.description is None else await cursor.fetchall()
+
+    async def be_there(self) -> None:
+        """Be one of those who would answer, from now on for as long as this connection says something every few seconds."""
+        await self._run(
+            "select pg_catalog.set_config('idle_session_timeout', %s, false)", [f"{HUNG_SECONDS * 1000:.0f}ms"]
+        )
+        await self.fetch("be_there")
 
     async def try_to_lead(self) -> bool:
         """Become the one that answers, if nobody is; callers who wait see that somebody is there."""
