@@ -391,7 +391,7 @@ def sql_page() -> Iterator[str]:
     yield "# SQL reference"
     yield (
         "The schema `likewise` is installed with the first collection of a database, or by `likewise install`, which also puts it "
-        "on the `search_path`. Functions run with the rights of the caller. [How to use them](../howto/psql.md)."
+        "on the `search_path`. Functions run with the rights of the caller. [How to use them](../howto/sql.md)."
     )
     yield "## The table of a collection"
     spec = CollectionSpec("catalog", 384, vectors={"thumbnail": VectorField(512)}, multimodal=True, embedder="mini")
