@@ -127,10 +127,12 @@ def _parse_text(data: bytes, suffix: str, limits: Limits) -> Parsed:
     html = _HTML.match(data[:4096]) is not None
     try:
         text, encoding = decode(data, markup=html)
-    except Unreadable as error:
-        if suffix in NAMES:
-            raise Unreadable("its name is a picture's, but its content is not", stage="detecting") from error
-        raise
+    except Unreadable:
+        if suffix not in NAMES:
+            raise
+        text, encoding = "", ""
+    if suffix in NAMES and not encoding.startswith("utf-"):
+        raise Unreadable("its name is a picture's, but its content is not", stage="detecting")
     if not text.strip():
         raise Unreadable("the file holds only white space", stage="reading")
     if html or _HTML.match(text[:4096].encode("utf-8", "replace")):

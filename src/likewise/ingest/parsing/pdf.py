@@ -16,7 +16,7 @@ _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?)?(?:(Z)|
 
 
 def parse_pdf(data: bytes, limits: Limits) -> Parsed:
-    """A PDF's text; empty for pages that are pictures. ``Unreadable`` if it is encrypted, damaged, or has too many pages."""
+    """A PDF's text, without what lies outside its pages; empty for pages that are pictures. ``Unreadable`` if it is encrypted, damaged, or has too many pages."""
     try:
         import pypdfium2
     except ImportError as error:

@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 #: Groups whose text is not the document's.
 _HIDDEN = frozenset(
     b"fonttbl colortbl stylesheet listtable listoverridetable revtbl rsidtbl generator pict object objdata themedata colorschememapping "
-    b"datastore latentstyles xmlnstbl fldinst bkmkstart bkmkend header headerl headerr headerf footer footerl footerr footerf pntext "
+    b"datastore latentstyles xmlnstbl fldinst bkmkstart bkmkend pntext "
     b"filetbl info annotation atnid atnauthor nonshppict sp listtext".split()
 )
 _SAID = frozenset(b"title author keywords".split())
@@ -37,6 +37,7 @@ class _Group:
     """What holds until the next closing brace."""
 
     hidden: bool = False
+    veiled: bool = False
     skip: int = 1
     encoding: str = ""
     said: bytes = b""
@@ -107,8 +108,8 @@ class _Reader:
             group.said, group.hidden = word, True
         elif fresh and word in _HIDDEN:
             group.hidden = True
-        elif word == b"v" and number is None:
-            group.hidden = True  # hidden characters
+        elif word in (b"v", b"plain"):
+            group.veiled = word == b"v" and number != 0  # hidden characters
 
     def symbol(self, sign: bytes) -> None:
         if sign == b"*":  # the group is one that a reader may pass over, and we do
@@ -140,7 +141,7 @@ class _Reader:
         said = self._group.said
         if said:
             self.said[said] = (self.said.get(said, "") + text)[:10_000]
-        elif not self._group.hidden:
+        elif not self._group.hidden and not self._group.veiled:
             self.out.write(text)
 
     def _unicode(self, code: int) -> None:
@@ -162,14 +163,15 @@ def _known(encoding: str, otherwise: str) -> str:
 def parse_rtf(data: bytes, limits: Limits) -> Parsed:
     """A document in RTF. What follows an error in it is read as far as it goes; ``Unreadable`` where groups nest without end."""
     reader = _Reader(limits)
-    for match in _TOKEN.finditer(data):
+    position = 0
+    while match := _TOKEN.search(data, position):
+        position = match.end()
         word, number, code, sign, brace, raw = match.groups()
-        if word is not None:
-            if word == b"bin":
-                raise Unreadable(
-                    "it holds raw binary data (\\bin), which is not read: save it as RTF or DOCX anew", stage="parsing"
-                )
-            reader.flush() if word != b"u" else None
+        if word == b"bin":
+            position += max(0, int(number or 0))  # so many bytes of a picture or object, which are no text
+        elif word is not None:
+            if word != b"u":
+                reader.flush()
             reader.word(word, int(number) if number else None)
         elif code is not None:
             reader.raw(bytes([int(code, 16)]))

@@ -29,6 +29,8 @@ _STATED = re.compile(rb"""(?:charset\s*=|encoding\s*=)\s*["']?\s*([A-Za-z0-9._:-
 _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 #: What the detector looks at, in bytes: enough to tell, and bounded.
 _DETECTED = 256 * 1024
+#: Fewer bytes beyond ASCII than this are a few accents, and tell nothing of the encoding.
+_FEW = 8
 _NOT_TEXT = "neither a picture nor a document nor text, in UTF-8 or another encoding that can be told"
 
 
@@ -36,7 +38,8 @@ def decode(data: bytes, *, markup: bool = False) -> tuple[str, str]:
     """The text of these bytes and the name of its encoding; ``Unreadable`` (while detecting) if it is not text.
 
     In this order: a byte order mark; with ``markup``, what the document states; UTF-8; UTF-16 and UTF-32 without a mark, where there are
-    zero bytes; and, by ``charset-normalizer`` of the extra ``ingest``, the 8-bit and multi-byte encodings of old.
+    zero bytes; Windows-1252 where fewer than eight bytes are beyond ASCII, among many that are not; and, by ``charset-normalizer`` of
+    the extra ``ingest``, the 8-bit and multi-byte encodings of old.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -92,6 +95,13 @@ def _wide(data: bytes) -> tuple[str, str]:
 def _legacy(data: bytes) -> tuple[str, str]:
     if _CONTROLS.search(data):
         raise Unreadable(_NOT_TEXT, stage="detecting")
+    foreign = sum(byte >= 0x80 for byte in data[:_DETECTED])
+    if foreign < _FEW and foreign * 3 < len(data):
+        # Too few to tell by: what most such files are, and what browsers take them for.
+        try:
+            return data.decode("cp1252"), "cp1252"
+        except UnicodeDecodeError:
+            pass
     try:
         from charset_normalizer import from_bytes
     except ImportError as error:

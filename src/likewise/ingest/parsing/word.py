@@ -26,6 +26,7 @@ class _Body:
         self._cell: list[bool] = []
         self._level = 0
         self._line: list[str] = []
+        self._outer: list[tuple[list[str], int]] = []
 
     def start(self, element: Element) -> None:
         name = element.name
@@ -33,6 +34,9 @@ class _Body:
             self._skipped += 1
         elif name == "t":
             self._in_text += 1
+        elif name == "p":
+            self._outer.append((self._line, self._level))  # a text box is a paragraph inside another
+            self._line, self._level = [], 0
         elif name == "tab" and self._line:
             self._line.append("\t")
         elif name in ("br", "cr"):
@@ -61,8 +65,9 @@ class _Body:
 
     def _paragraph(self) -> None:
         line = "".join(self._line).strip()
-        self._line.clear()
-        level, self._level = self._level, 0
+        level = self._level
+        if self._outer:
+            self._line, self._level = self._outer.pop()
         if line and self._cell:
             self._out.write(line + " ")
         elif line:
