@@ -6,16 +6,32 @@ import io
 import random
 import socket
 import struct
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from likewise.ingest import Limits, Parsed, Unreadable, parse
+from likewise.ingest.parsing import is_plain
 
 from . import documents
 
 ENCRYPTED_PDF = f"/Encrypt<</Filter/Standard/V 1/R 2/P -4/O({'x' * 32})/U({'y' * 32})>>/ID[(a)(a)]"
+
+
+DOCUMENTS = {
+    "docx": documents.docx("<w:p><w:r><w:t>Some words</w:t></w:r></w:p>", styles="<w:styles xmlns:w='w'/>"),
+    "xlsx": documents.xlsx('<row><c s="1"><v>45292</v></c></row>'),
+    "pptx": documents.pptx("Some", "words"),
+    "odt": documents.odt("<text:p>Some words</text:p>"),
+    "epub": documents.epub(one="<p>Some</p>", two="<p>words</p>"),
+    "pdf": documents.pdf("Some", "words", info="/Title(x)/CreationDate(D:2026)"),
+    "rtf": rb"{\rtf1\ansi{\fonttbl{\f0\fcharset204 A;}}\f0 Some \u8364? w\'f6rds\par}",
+    "eml": b"From: a@b.c\nTo: b@b.c\nSubject: =?utf-8?q?x?=\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\nSome\n--B--\n",
+    "html": b"<html><head><title>x</title></head><body><p>Some words</p></body></html>",
+    "json": b'{"a": [1, "x", {"b": null}]}',
+}
 
 
 def refused(data: bytes, stage: str, words: str, **limits: int) -> None:
@@ -125,6 +141,30 @@ def test_what_is_nested_too_deep(data: bytes, words: str) -> None:
     refused(data, "parsing", words)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<!---->" * 500 + b"no page",
+        b"<!-- " * 800 + b"no page",
+        b"From:" + b"\n " * 8_000,
+        b"# a" + b" " * 20_000 + b"b" + b" " * 20_000 + b"c",
+        documents.docx(f"<w:p><w:r><w:t>a{' ' * 300_000}b</w:t></w:r></w:p>" + random.Random(1).randbytes(9_000).hex()),
+        rb"{\rtf1 a" + b"\\tab" * 100_000 + b" b}",
+    ],
+    ids=["comments", "open-comments", "header", "heading", "spaces", "tabs"],
+)
+def test_patterns_take_no_more_than_linear_time(data: bytes) -> None:
+    started = time.process_time()
+    assert is_plain(data) in (True, False)
+    assert parse(data, path=Path("x.md")).text
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_only_what_is_simple_is_parsed_in_our_own_process(kind: str) -> None:
+    assert not is_plain(DOCUMENTS[kind])
+
+
 def test_messages_in_messages() -> None:
     head = "From: a@example.com\r\nTo: b@example.com\r\nSubject: x\r\nMIME-Version: 1.0\r\n"
     message = (head + "Content-Type: message/rfc822\r\n\r\n") * 80 + head + "\r\nText"
@@ -214,20 +254,6 @@ def test_what_goes_by_a_picture_s_name_is_no_text_by_a_guess() -> None:
         parse(b"\xde\xad\xbe\xef" * 8, path=Path("not-a-picture.jpg"))
     assert parse(b"\xde\xad\xbe\xef" * 8).encoding is not None
     assert parse("Wörter".encode(), path=Path("words.jpg")).text == "Wörter"
-
-
-DOCUMENTS = {
-    "docx": documents.docx("<w:p><w:r><w:t>Some words</w:t></w:r></w:p>", styles="<w:styles xmlns:w='w'/>"),
-    "xlsx": documents.xlsx('<row><c s="1"><v>45292</v></c></row>'),
-    "pptx": documents.pptx("Some", "words"),
-    "odt": documents.odt("<text:p>Some words</text:p>"),
-    "epub": documents.epub(one="<p>Some</p>", two="<p>words</p>"),
-    "pdf": documents.pdf("Some", "words", info="/Title(x)/CreationDate(D:2026)"),
-    "rtf": rb"{\rtf1\ansi{\fonttbl{\f0\fcharset204 A;}}\f0 Some \u8364? w\'f6rds\par}",
-    "eml": b"From: a@b.c\nTo: b@b.c\nSubject: =?utf-8?q?x?=\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\nSome\n--B--\n",
-    "html": b"<html><head><title>x</title></head><body><p>Some words</p></body></html>",
-    "json": b'{"a": [1, "x", {"b": null}]}',
-}
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)

@@ -75,6 +75,15 @@ def test_a_process_that_dies_or_hangs_is_replaced() -> None:
     assert gone(int(second))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+def test_an_idle_process_that_was_ended_is_nobody_s_fault() -> None:
+    with ParserPool(parser=HERE + "behave") as pool:
+        first = int(pool.parse(b"fine", path=Path("x")).text)
+        os.kill(first, signal.SIGKILL)
+        time.sleep(0.2)
+        assert int(pool.parse(b"fine", path=Path("x")).text) != first
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there the address space is bounded")
 def test_memory_is_bounded() -> None:
     with ParserPool(memory=256 * 1024 * 1024, parser=HERE + "behave") as pool:

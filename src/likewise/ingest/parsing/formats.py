@@ -33,8 +33,9 @@ _ARCHIVES: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
 )
+#: Atomic, for comments can be read as one or as many: without, a page of nothing else would take for ever.
 _HTML = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
+    rb"(?>(?:\xef\xbb\xbf)?(?>\s+|<\?xml[^>]*>|<!--.*?-->)*)<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -44,7 +45,8 @@ def is_plain(data: bytes) -> bool:
     if picture_type(data) is not None:
         return True
     if (
-        data.startswith((b"PK", b"%PDF", b"{\\rtf"))
+        data.lstrip()[:1] in (b"{", b"[")  # RTF too
+        or data.startswith(b"PK")
         or b"%PDF-" in data[:1024]
         or _HTML.match(data[:4096])
         or is_mail(data)

@@ -56,6 +56,11 @@ class _Worker:
             )
 
     @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    @property
     def ended_by(self) -> int:
         """The exit code, or the negative number of the signal that ended it."""
         try:
@@ -91,6 +96,7 @@ class _Worker:
             return None
         finally:
             timer.cancel()
+            timer.join()  # or it might yet end a process that has answered
 
     def _expire(self) -> None:
         self.timed_out = True
@@ -165,7 +171,7 @@ class ParserPool:
             answer = worker.ask({**self._head, "path": os.fspath(path)}, data, self._seconds)
             if answer is None:
                 raise Unreadable(self._why(worker), stage="isolating", path=path)
-            kept = not answer.get("spoiled", False)
+            kept = not answer.get("spoiled", False) and not worker.timed_out
             return _result(answer, path)
         finally:
             if not kept or not self._give(worker):
@@ -175,8 +181,11 @@ class ParserPool:
         with self._lock:
             if self._closed:
                 raise InvalidArgument("the pool of parsers is closed: make a new one")
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.alive:
+                    return worker
+                worker.close()
         return _Worker()
 
     def _give(self, worker: _Worker) -> bool:

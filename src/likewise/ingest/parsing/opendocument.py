@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from likewise.ingest.parsing.archives import Archive, Element, read_xml
-from likewise.ingest.parsing.parsed import Limits, Parsed, Unreadable, Writer
+from likewise.ingest.parsing.parsed import Limits, Parsed, Unreadable, Writer, tidy
 
 __all__ = ["MEDIA_TYPE_PREFIX", "parse_opendocument"]
 
@@ -82,7 +82,7 @@ def parse_opendocument(archive: Archive, limits: Limits, media_type: str) -> Par
     out = Writer(limits)
     content = _Content(out)
     read_xml(archive.read("content.xml"), limits, start=content.start, end=content.end, text=content.text)
-    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", out.text())).strip()
+    text = tidy(out.text())
     return _described(archive, limits, Parsed(text=text, media_type=media_type))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Parsed", "Unreadable", "Writer"]
+__all__ = ["DEFAULT_LIMITS", "Limits", "Parsed", "Unreadable", "Writer", "tidy"]
 
 
 class Unreadable(Exception):
@@ -63,6 +64,12 @@ class Parsed:
     width: int | None = None
     height: int | None = None
     exif: dict[str, str] = field(default_factory=dict)
+
+
+def tidy(text: str) -> str:
+    """The text without white space at its ends and the ends of its lines, and without more than one empty line in a row."""
+    # Not by a pattern: one for spaces at the end of a line takes quadratic time where there are many elsewhere.
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip(" \t") for line in text.split("\n"))).strip()
 
 
 class Writer:

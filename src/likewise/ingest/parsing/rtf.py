@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from likewise.ingest.parsing.openxml import split_keywords
-from likewise.ingest.parsing.parsed import Limits, Parsed, Unreadable, Writer
+from likewise.ingest.parsing.parsed import Limits, Parsed, Unreadable, Writer, tidy
 
 __all__ = ["parse_rtf"]
 
@@ -182,10 +182,9 @@ def parse_rtf(data: bytes, limits: Limits) -> Parsed:
         elif raw is not None:
             reader.raw(raw)
     reader.flush()
-    lines = (re.sub(r"\t+$", "", line.strip(" ")) for line in reader.out.text().split("\n"))
     said = {name: value.strip() for name, value in reader.said.items()}
     return Parsed(
-        text=re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip().replace("\x00", ""),
+        text=tidy(reader.out.text()),
         media_type="application/rtf",
         title=said.get(b"title") or None,
         author=said.get(b"author") or None,

@@ -56,7 +56,7 @@ def _date_styles(archive: Archive, limits: Limits, name: str) -> set[int]:
 
     def start(element: Element) -> None:
         if element.name == "numFmt":
-            code = _NOT_A_CODE.sub("", element.get("formatCode")).lower()
+            code = _NOT_A_CODE.sub("", element.get("formatCode")[:255]).lower()
             if re.search(r"[dy]|h|m", code) and "general" not in code:
                 custom.add(_number(element.get("numFmtId")))
         elif element.name == "cellXfs":

@@ -121,10 +121,11 @@ def parse_text(text: str, limits: Limits, *, media_type: str = "text/plain") -> 
     """Plain text and Markdown, as they are; a Markdown document's title is its first heading of the first level."""
     out = Writer(limits)
     out.write(text)
-    title = (
-        re.search(r"^# +(.+?)(?: +#+)?[ \t]*$", text[:20_000], re.MULTILINE) if media_type == "text/markdown" else None
-    )
-    return Parsed(text=text, media_type=media_type, title=title[1].strip() if title else None)
+    title = None
+    if media_type == "text/markdown":
+        heads = (line[2:].strip().rstrip("#").strip() for line in text[:20_000].splitlines() if line.startswith("# "))
+        title = next((head for head in heads if head), None)
+    return Parsed(text=text, media_type=media_type, title=title)
 
 
 def sniff_csv(text: str) -> str | None:

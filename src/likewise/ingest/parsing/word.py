@@ -6,7 +6,7 @@ import re
 
 from likewise.ingest.parsing.archives import Archive, Element, read_xml
 from likewise.ingest.parsing.openxml import MAIN_PARTS, main_part, properties
-from likewise.ingest.parsing.parsed import Limits, Parsed, Writer
+from likewise.ingest.parsing.parsed import Limits, Parsed, Writer, tidy
 
 __all__ = ["parse_docx"]
 
@@ -101,5 +101,5 @@ def parse_docx(archive: Archive, limits: Limits) -> Parsed:
         if name == main or name in archive:
             body = _Body(out, headings)
             read_xml(archive.read(name), limits, start=body.start, end=body.end, text=body.text)
-    text = re.sub(r"[ \t]+\n", "\n", out.text()).strip()
+    text = tidy(out.text())
     return properties(archive, limits, Parsed(text=text, media_type=MAIN_PARTS["docx"][0]))
