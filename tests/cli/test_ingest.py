@@ -16,6 +16,7 @@ from PIL import Image
 import likewise as package
 from likewise.cli.exits import Exit
 from likewise.ingest import Unreadable, chunk_text, load
+from unit import documents
 
 if TYPE_CHECKING:
     from cli.conftest import Likewise
@@ -46,7 +47,6 @@ def spoiled(files: Path, tmp_path: Path) -> Path:
     (files / "broken.png").write_bytes((files / "red.png").read_bytes()[:40])
     (files / "not-a-picture.jpg").write_bytes(b"\xde\xad\xbe\xef" * 8)
     (files / "paper.pdf").write_bytes(b"%PDF-1.7 and so on")
-    (files / "latin.txt").write_bytes("Stra\xdfe".encode("latin-1"))
     (tmp_path / "secret.txt").write_text("outside of the folder")
     (files / "way-out.txt").symlink_to(tmp_path / "secret.txt")
     (files / "nowhere.txt").symlink_to(tmp_path / "does-not-exist")
@@ -125,7 +125,7 @@ def test_what_cannot_be_stored_is_reported_and_the_rest_is_stored(ingest: Ingest
     report = ingest(spoiled, code=Exit.FAILURE)
     failed = {Path(f["path"]).name: f["reason"] for f in report["failed"]}
     assert set(failed) == {
-        "empty.txt", "blank.txt", "binary.bin", "broken.png", "not-a-picture.jpg", "paper.pdf", "latin.txt", "pipe.txt"
+        "empty.txt", "blank.txt", "binary.bin", "broken.png", "not-a-picture.jpg", "paper.pdf", "pipe.txt"
     }  # fmt: skip
     assert "empty" in failed["empty.txt"]
     assert "white space" in failed["blank.txt"]
@@ -137,6 +137,41 @@ def test_what_cannot_be_stored_is_reported_and_the_rest_is_stored(ingest: Ingest
     assert (report["stored"], report["unchanged"]) == (4, 0)
     again = ingest(spoiled, code=Exit.FAILURE)
     assert (again["stored"], again["unchanged"], len(again["failed"])) == (0, 4, len(failed))
+
+
+def test_documents(ingest: Ingest, tmp_path: Path, fresh_database_url: str) -> None:
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "paper").write_bytes(documents.pdf("On analytical engines", "and their notes", info="/Title(Engines)"))
+    (folder / "letter.txt").write_bytes(documents.docx("<w:p><w:r><w:t>Dear Ada</w:t></w:r></w:p>"))
+    (folder / "locked.odt").write_bytes(documents.odt("x", **{"META-INF__manifest": "<m><encryption-data/></m>"}))
+    report = ingest(folder, "--base", folder, code=Exit.FAILURE)
+    assert [(Path(f["path"]).name, f["reason"]) for f in report["failed"]] == [
+        ("locked.odt", "the file is encrypted: save it without a password")
+    ]
+    assert ids(fresh_database_url) == ["letter.txt#0", "paper#0"]
+    with package.connect(fresh_database_url) as store:
+        paper = store.collection("mine").get("paper#0")
+        letter = store.collection("mine").get("letter.txt#0")
+    assert paper.content == "On analytical engines\n\nand their notes"
+    assert (paper.metadata["title"], paper.metadata["media_type"]) == ("Engines", "application/pdf")
+    assert (letter.content, letter.metadata["author"]) == ("Dear Ada", "Ada")
+    assert letter.metadata["keywords"] == ["one", "two", "three"]
+    assert ingest(folder, "--base", folder, code=Exit.FAILURE)["unchanged"] == 2
+
+
+def test_a_missing_extra_is_a_failure_of_the_file(
+    ingest: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "paper.pdf").write_bytes(documents.pdf("On engines"))
+    (tmp_path / "files" / "text.txt").write_text("text")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "pypdfium2.py").write_text("raise ImportError('not here')")
+    monkeypatch.syspath_prepend(tmp_path / "empty")
+    report = ingest(tmp_path / "files", code=Exit.FAILURE)
+    assert report["stored"] == 1
+    assert "pip install 'likewise[ingest]'" in report["failed"][0]["reason"]
 
 
 def test_a_report_for_people(likewise: Likewise, spoiled: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 HEAVY = (
     "PIL",
+    "charset_normalizer",
     "fastapi",
     "fastembed",
     "httpx",
@@ -17,6 +18,7 @@ HEAVY = (
     "numpy",
     "onnxruntime",
     "psycopg",
+    "pypdfium2",
     "rich",
     "sentence_transformers",
     "sqlalchemy",

@@ -49,6 +49,8 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "sentence_transformers": frozenset({"embedding"}),
     "fastembed": frozenset({"embedding"}),
     "httpx": frozenset({"embedding"}),
+    "pypdfium2": frozenset({"ingest"}),
+    "charset_normalizer": frozenset({"ingest"}),
     "rich": frozenset({"cli"}),
 }
 

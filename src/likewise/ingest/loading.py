@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from likewise.errors import NotFound
+from likewise.ingest.parsing import Parsed, ParserPool, Unreadable, is_plain, parse
+from likewise.ingest.parsing.reading import MAX_BYTES, read_bytes
 
 __all__ = ["MAX_BYTES", "Document", "Unreadable", "find_files", "load"]
-
-#: Larger files are refused: a picture or text of this size is a mistake more often than not.
-MAX_BYTES = 64 * 1024 * 1024
-
-_PICTURES: tuple[tuple[bytes, int, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
-    (b"\xff\xd8\xff", 0, "image/jpeg"),
-    (b"GIF87a", 0, "image/gif"),
-    (b"GIF89a", 0, "image/gif"),
-    (b"WEBP", 8, "image/webp"),
-    (b"BM", 0, "image/bmp"),
-    (b"II*\x00", 0, "image/tiff"),
-    (b"MM\x00*", 0, "image/tiff"),
-    (b"ftypavif", 4, "image/avif"),
-)
-_PICTURE_NAMES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"}
-_REFUSED: tuple[tuple[bytes, str], ...] = (
-    (b"%PDF-", "a PDF: extract its text first"),
-    (b"PK\x03\x04", "a ZIP archive or office document"),
-    (b"\x1f\x8b", "a gzip archive"),
-)
-_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-
-
-class Unreadable(Exception):
-    """A file that gives no record; the text says why. Reported, not raised, by the pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's content: its bytes for a picture, its text otherwise, and the SHA-256 of the file."""
+    """A file's content: its bytes for a picture, its text otherwise; its ``size`` in bytes and its SHA-256; what it says of itself."""
 
     path: Path
     kind: Literal["image", "text"]
@@ -53,6 +27,7 @@ class Document:
     size: int
     text: str = ""
     data: bytes = b""
+    parsed: Parsed | None = None
 
 
 def find_files(roots: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
@@ -108,50 +83,17 @@ def _follow(link: Path, root: Path) -> tuple[Path, str | None]:
     return target, None
 
 
-def load(path: Path, *, max_bytes: int = MAX_BYTES) -> Document:
-    """Read a file and find out by its content what it is; ``Unreadable`` says why it cannot be used."""
-    data = _read(path, max_bytes)
-    if not data:
-        raise Unreadable("the file is empty")
+def load(path: Path, *, max_bytes: int = MAX_BYTES, pool: ParserPool | None = None) -> Document:
+    """Read a file and find out by its content what it is and what it says; ``Unreadable`` says why it cannot be used.
+
+    With a ``pool``, whatever is more than a picture or plain text is parsed in one of its processes, within its limits.
+    ``OptionalDependencyError`` where the format needs the extra ``ingest``.
+    """
+    data = read_bytes(path, max_bytes=max_bytes)
+    parsed = parse(data, path=path) if pool is None or is_plain(data) else pool.parse(data, path=path)
     digest = hashlib.sha256(data).hexdigest()
-    for magic, offset, media_type in _PICTURES:
-        if data[offset : offset + len(magic)] == magic and (magic != b"WEBP" or data[:4] == b"RIFF"):
-            if magic == b"BM" and _decode(data) is not None:
-                continue
-            return Document(path, "image", media_type, digest, len(data), data=data)
-    for magic, what in _REFUSED:
-        if data.startswith(magic):
-            raise Unreadable(f"{what}; pictures and plain text are read")
-    text = _decode(data)
-    if text is None:
-        if path.suffix.lower() in _PICTURE_NAMES:
-            raise Unreadable("its name is a picture's, but its content is not")
-        raise Unreadable("neither a picture nor UTF-8 text")
-    if not text.strip():
-        raise Unreadable("the file holds only white space")
-    media_type = "text/markdown" if path.suffix.lower() in {".md", ".markdown"} else "text/plain"
-    return Document(path, "text", media_type, digest, len(data), text=text)
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    try:
-        # Without waiting: a named pipe would never end.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise Unreadable("not a regular file")
-            if status.st_size > max_bytes:
-                raise Unreadable(f"too large: {status.st_size:,} bytes, at most {max_bytes:,} are read")
-            return file.read(max_bytes + 1)[:max_bytes]
-    except OSError as error:
-        raise Unreadable(f"it cannot be read: {error.strerror}") from error
-
-
-def _decode(data: bytes) -> str | None:
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-    return None if "\x00" in text else text
+    if parsed.media_type.startswith("image/"):
+        return Document(path, "image", parsed.media_type, digest, len(data), data=data, parsed=parsed)
+    if not parsed.text.strip():
+        raise Unreadable("it holds no text: pictures of text are not read", stage="parsing", path=path)
+    return Document(path, "text", parsed.media_type, digest, len(data), text=parsed.text, parsed=parsed)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from likewise.abc.stores import Collection
 from likewise.abc.validation import MAX_ID_LENGTH, chunks
-from likewise.errors import DimensionMismatch, InvalidArgument
+from likewise.errors import DimensionMismatch, InvalidArgument, OptionalDependencyError
 from likewise.filters import And, Column, Eq, In, Metadata, NotIn
 from likewise.ingest.chunking import MAX_CHARACTERS, chunk_text
-from likewise.ingest.loading import Document, Unreadable, find_files, load
+from likewise.ingest.loading import Document, find_files, load
+from likewise.ingest.parsing import Parsed, ParserPool, Unreadable
 from likewise.records import Record
 
 __all__ = ["FileFailure", "IngestReport", "ingest"]
@@ -30,6 +31,8 @@ _log = logging.getLogger("likewise.ingest")
 BATCH_FILES = 32
 #: Room in an id for "#" and the number of a chunk.
 _LONGEST_SOURCE = MAX_ID_LENGTH - 12
+#: Characters of a title or name, and the number of keywords, that go into the metadata of each record.
+_LONGEST_FACT, _MOST_KEYWORDS = 500, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,12 @@ def ingest(
     max_characters: int = MAX_CHARACTERS,
     progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
-    """Store the pictures and texts among these files and folders; what was done, and what failed and why.
+    """Store the pictures, texts and documents among these files and folders; what was done, and what failed and why.
 
     A picture becomes one record, whose id is its path; a text one record a chunk, with the ids ``path#0``, ``path#1`` … The path is
-    absolute, or relative to ``base``. ``progress`` is called with the number of files
-    done and of all files. The collection needs an embedder. ``NotFound`` if a path does not exist.
+    absolute, or relative to ``base``. What a document says of itself (title, author, language, dates, keywords) is in the metadata.
+    Documents are parsed in a process of their own: what hangs or crashes it is a failure of that file. ``progress`` is called with
+    the number of files done and of all files. The collection needs an embedder. ``NotFound`` if a path does not exist.
     """
     if collection.embedder is None:
         raise InvalidArgument(
@@ -85,20 +89,25 @@ def ingest(
     report = IngestReport(skipped=[FileFailure(str(path), reason) for path, reason in found if reason is not None])
     files = [path for path, reason in found if reason is None]
     done = 0
-    for batch in chunks(files, BATCH_FILES):
-        documents: list[tuple[str, Document]] = []
-        for path in batch:
-            try:
-                document = load(path)
-                if document.kind == "image" and not pictures:
-                    raise Unreadable(f"a picture, and {collection.spec.embedder!r} embeds text only")
-                documents.append((_source(path, folder), document))
-            except Unreadable as error:
-                report.failed.append(FileFailure(str(path), str(error)))
-        _store(collection, documents, max_characters, report)
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(files))
+    with ParserPool() as pool:
+        for batch in chunks(files, BATCH_FILES):
+            documents: list[tuple[str, Document]] = []
+            for path in batch:
+                try:
+                    document = load(path, pool=pool)
+                    if document.kind == "image" and not pictures:
+                        raise Unreadable(
+                            f"a picture, and {collection.spec.embedder!r} embeds text only", stage="parsing"
+                        )
+                    documents.append((_source(path, folder), document))
+                except Unreadable as error:
+                    report.failed.append(FileFailure(str(path), error.reason))
+                except OptionalDependencyError as error:
+                    report.failed.append(FileFailure(str(path), str(error)))
+            _store(collection, documents, max_characters, report)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(files))
     return report
 
 
@@ -123,6 +132,7 @@ def _records(source: str, document: Document, max_characters: int) -> list[Recor
         "sha256": document.digest,
         "media_type": document.media_type,
         "bytes": document.size,
+        **_said(document.parsed),
     }
     if document.kind == "image":
         return [Record(source, image=document.data, metadata={**common, "chunk": 0, "chunks": 1})]
@@ -131,6 +141,34 @@ def _records(source: str, document: Document, max_characters: int) -> list[Recor
         Record(f"{source}#{n}", content=part, metadata={**common, "chunk": n, "chunks": len(parts)})
         for n, part in enumerate(parts)
     ]
+
+
+def _said(parsed: Parsed | None) -> dict[str, str | int | list[str]]:
+    """What a document says of itself, without what it does not say."""
+    if parsed is None:
+        return {}
+    facts: dict[str, str | int | list[str] | None] = {
+        "title": parsed.title,
+        "author": parsed.author,
+        "language": parsed.language,
+        "created": parsed.created,
+        "modified": parsed.modified,
+        "keywords": list(parsed.keywords),
+        "width": parsed.width,
+        "height": parsed.height,
+    }
+    return {name: _short(value) for name, value in facts.items() if value}
+
+
+def _short(value: str | int | list[str]) -> str | int | list[str]:
+    """As metadata keeps it: strange files have titles of a megabyte, and characters that no database stores."""
+    match value:
+        case str():
+            return value[:_LONGEST_FACT].replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+        case list():
+            return [str(_short(word)) for word in value[:_MOST_KEYWORDS]]
+        case _:
+            return value
 
 
 def _store(

@@ -14,7 +14,7 @@ from likewise.errors import CollectionNotFound
 from likewise.ingest import FileFailure, find_files, ingest
 from likewise.schema import CollectionSpec, Gin, Hnsw
 
-HELP = "store pictures and text files in a collection"
+HELP = "store pictures, texts and documents in a collection"
 
 #: Lines of the report about one kind of trouble; the rest is counted, and is complete in --json.
 _SHOWN = 20
@@ -22,7 +22,12 @@ _SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a picture, a text file, or a folder of them")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a picture, a text, a document (PDF, DOCX, HTML …), or a folder of them",
+    )
     parser.add_argument(
         "-c", "--collection", metavar="NAME", required=True, help="where to; created if it is not there"
     )

@@ -1,0 +1,7 @@
+"""The parsing stage: documents of many formats become text and what they say of themselves, in a process of its own if need be."""
+
+from likewise.ingest.parsing.formats import is_plain, parse
+from likewise.ingest.parsing.isolated import ParserPool, parse_isolated
+from likewise.ingest.parsing.parsed import DEFAULT_LIMITS, Limits, Parsed, Unreadable
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "Parsed", "ParserPool", "Unreadable", "is_plain", "parse", "parse_isolated"]

@@ -1,0 +1,134 @@
+"""Small documents of each format, made by hand: no program that writes them is needed, and every byte is known."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+
+OFFICE = "application/vnd.openxmlformats-officedocument."
+CORE = (
+    '<cp:coreProperties xmlns:cp="c" xmlns:dc="d" xmlns:dcterms="t"><dc:title>A title</dc:title><dc:creator>Ada</dc:creator>'
+    "<dc:language>en-GB</dc:language><cp:keywords>one, two;three</cp:keywords>"
+    "<dcterms:created>2026-01-31T12:00:00Z</dcterms:created></cp:coreProperties>"
+)
+
+
+def archive(entries: Mapping[str, str | bytes], *, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A ZIP archive of these entries."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+    return out.getvalue()
+
+
+def open_xml(main: str, kind: str, entries: Mapping[str, str | bytes]) -> bytes:
+    """A document of Office Open XML, with its content types and properties."""
+    types = f'<Types><Override PartName="/{main}" ContentType="{OFFICE}{kind}.main+xml"/></Types>'
+    return archive({"[Content_Types].xml": types, "docProps/core.xml": CORE, **entries})
+
+
+def docx(body: str, **more: str) -> bytes:
+    """A Word document with this inside its body; ``more`` are other parts in ``word/``, by name without suffix."""
+    parts = {f"word/{name}.xml": content for name, content in more.items()}
+    document = f'<w:document xmlns:w="w"><w:body>{body}</w:body></w:document>'
+    return open_xml("word/document.xml", "wordprocessingml.document", {"word/document.xml": document, **parts})
+
+
+def relationships(**targets: tuple[str, str]) -> str:
+    """Relationships by id: their kind and target."""
+    each = "".join(f'<Relationship Id="{i}" Type="x/{kind}" Target="{t}"/>' for i, (kind, t) in targets.items())
+    return f"<Relationships>{each}</Relationships>"
+
+
+def pptx(*slides: str) -> bytes:
+    """A presentation, whose slides are stored in the opposite order of the show; the first has notes."""
+    ids = "".join(f'<p:sldId id="{n}" r:id="r{n}"/>' for n in range(len(slides)))
+    entries = {
+        "ppt/presentation.xml": f'<p:presentation xmlns:p="p" xmlns:r="r"><p:sldIdLst>{ids}</p:sldIdLst></p:presentation>',
+        "ppt/_rels/presentation.xml.rels": relationships(
+            **{f"r{n}": ("slide", f"slides/slide{9 - n}.xml") for n in range(len(slides))}
+        ),
+        "ppt/slides/_rels/slide9.xml.rels": relationships(n=("notesSlide", "../notesSlides/notes1.xml")),
+        "ppt/notesSlides/notes1.xml": '<p:notes xmlns:p="p" xmlns:a="a"><a:p><a:r><a:t>Say hello.</a:t></a:r></a:p></p:notes>',
+    }
+    for n, text in enumerate(slides):
+        slide = f'<p:sld xmlns:p="p" xmlns:a="a"><a:p><a:r><a:t>{text}</a:t></a:r></a:p></p:sld>'
+        entries[f"ppt/slides/slide{9 - n}.xml"] = slide
+    return open_xml("ppt/presentation.xml", "presentationml.presentation", entries)
+
+
+def xlsx(rows: str, *, strings: str = "") -> bytes:
+    """A workbook of one sheet, ``Prices``; the cell style 1 is a date, 2 a number with the word day."""
+    return open_xml(
+        "xl/workbook.xml",
+        "spreadsheetml.sheet",
+        {
+            "xl/workbook.xml": '<workbook xmlns:r="r"><sheets><sheet name="Prices" r:id="a"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": relationships(
+                a=("worksheet", "/xl/worksheets/one.xml"),
+                b=("sharedStrings", "strings.xml"),
+                c=("styles", "styles.xml"),
+            ),
+            "xl/strings.xml": f"<sst>{strings}</sst>",
+            "xl/styles.xml": (
+                '<styleSheet><numFmts><numFmt numFmtId="170" formatCode="0 &quot;day&quot;"/></numFmts>'
+                '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="170"/></cellXfs></styleSheet>'
+            ),
+            "xl/worksheets/one.xml": f"<worksheet><sheetData>{rows}</sheetData></worksheet>",
+        },
+    )
+
+
+def odt(body: str, **entries: str) -> bytes:
+    """An OpenDocument text with this inside its body; ``entries`` by name without ``.xml``."""
+    content = (
+        f'<o:document-content xmlns:o="o" xmlns:text="t" xmlns:table="b"><o:body>{body}</o:body></o:document-content>'
+    )
+    parts = {f"{name.replace('__', '/')}.xml": value for name, value in entries.items()}
+    return archive({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": content, **parts})
+
+
+def epub(**chapters: str) -> bytes:
+    """A book with these chapters in ``text/``, by name, in this order."""
+    items = "".join(f'<item id="{n}" href="text/{n}.xhtml" media-type="application/xhtml+xml"/>' for n in chapters)
+    spine = "".join(f'<itemref idref="{n}"/>' for n in chapters)
+    package = (
+        '<package xmlns:dc="d"><metadata><dc:title>A book</dc:title><dc:creator>Ada</dc:creator><dc:language>de</dc:language>'
+        f"<dc:date>1843</dc:date><dc:subject>engines</dc:subject></metadata><manifest>{items}</manifest><spine>{spine}</spine></package>"
+    )
+    texts = {f"OEBPS/text/{n}.xhtml": f"<html><body>{text}</body></html>" for n, text in reversed(chapters.items())}
+    return archive(
+        {
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": '<container><rootfiles><rootfile full-path="OEBPS/book.opf"/></rootfiles></container>',
+            "OEBPS/book.opf": package,
+            **texts,
+        }
+    )
+
+
+def pdf(*pages: str, info: str = "", encrypt: str = "") -> bytes:
+    """A PDF with a line of text on each page."""
+    objects = ["<</Type/Catalog/Pages 2 0 R>>", "", "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>", f"<<{info}>>"]
+    kids = []
+    for text in pages:
+        stream = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET"
+        objects.append(f"<</Length {len(stream)}>>stream\n{stream}\nendstream")
+        objects.append(
+            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F1 3 0 R>>>>/Contents {len(objects)} 0 R>>"
+        )
+        kids.append(f"{len(objects)} 0 R")
+    objects[1] = f"<</Type/Pages/Count {len(kids)}/Kids[{' '.join(kids)}]>>"
+    out = bytearray(b"%PDF-1.4\n")
+    places = []
+    for number, content in enumerate(objects, start=1):
+        places.append(len(out))
+        out += f"{number} 0 obj\n{content}\nendobj\n".encode("latin-1")
+    start = len(out)
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    size = len(objects) + 1
+    out += f"xref\n0 {size}\n0000000000 65535 f \n{table}".encode()
+    out += f"trailer\n<</Size {size}/Root 1 0 R/Info 4 0 R{encrypt}>>\nstartxref\n{start}\n%%EOF\n".encode("latin-1")
+    return bytes(out)
