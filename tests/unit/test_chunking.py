@@ -23,6 +23,7 @@ from likewise.ingest.chunking import (
     SemanticChunker,
     SentenceChunker,
     TokenChunker,
+    _sentences,
 )
 from likewise.ingest.chunking._graphemes import LONGEST, boundary_after
 from likewise.ingest.chunking._spans import MOST_CHARACTERS
@@ -147,3 +148,180 @@ def test_nothing_is_lost_or_too_long_with_an_overlap(maker: str, counting: str) 
         assert OVERLAPPING[maker](size, count).chunk(text) == chunks
 
     holds()
+
+
+# Unkind texts.
+
+HUGE = {
+    "one word": "x" * 1_000_000,
+    "Chinese": "日本語の文章" * 170_000,
+    "words": "a heron waits in shallow water " * 32_000,
+    "one mark": "." * 1_000_000,
+    "white space": "a" + " " * 1_000_000 + "b",
+    "empty lines": "a\n" * 300_000,
+    "marks on one letter": "e" + "\u0301" * 200_000,
+    "flags": "🇩🇪" * 100_000,
+    "number signs": "# " * 300_000,
+    "bars": "|-" * 300_000 + "\n" + "|-" * 300_000,
+    "open fences": "```\n" * 200_000,
+    "open comments": "<!-- \n\n" * 100_000,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", HUGE)
+@pytest.mark.parametrize("maker", ["tokens", "sentences", "headings, prefix"])
+def test_a_megabyte_takes_time_that_grows_with_its_length_alone(maker: str, text: str) -> None:
+    counted = 0
+
+    def count(part: str) -> int:
+        nonlocal counted
+        counted += len(part)
+        return len(part) // 4 + part.count("\n")
+
+    chunker = MAKERS[maker](200, count)
+    begun = time.process_time()
+    chunks = chunker.chunk(HUGE[text])
+    # It takes less than a second; a time that grew with the square of the length would be hours.
+    assert time.process_time() - begun < 30
+    assert counted < 40 * len(HUGE[text])
+    assert "".join("".join(chunk.text.split()) for chunk in chunks) == "".join(HUGE[text].split())
+
+
+def test_a_word_that_the_vocabulary_does_not_know_is_cut_all_the_same() -> None:
+    """WordPiece makes one unknown token of a word of more than a hundred letters, however many."""
+    chunks = TokenChunker(10, count=wordpieces).chunk("x" * 5_000)
+    assert len(chunks) >= 5_000 // (10 * MOST_CHARACTERS)
+    assert all(len(chunk.text) <= 10 * MOST_CHARACTERS for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    "grapheme",
+    [
+        "e\u0301\u0323",
+        "👩‍👩‍👧‍👦",
+        "👍🏽",
+        "🇩🇪",
+        "\u1112\u1161\u11ab",
+        "\u1100\u1161\u11a8",
+        "நி",
+        "क्षि",
+        "שָׁ",
+        "1️⃣",
+        "กำ",
+        "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+        "ｶﾞ",
+        "❤️‍🔥",
+    ],
+)
+def test_a_grapheme_is_never_cut(grapheme: str) -> None:
+    for maker in MAKERS.values():
+        assert [chunk.text for chunk in maker(1, len).chunk(grapheme * 3)] == [grapheme] * 3
+    four = TokenChunker(4 * len(grapheme) + 1, count=len).chunk(grapheme * 6)
+    assert [chunk.text for chunk in four] == [grapheme * 4, grapheme * 2]
+
+
+def test_line_ends_of_windows_stay_and_are_not_cut() -> None:
+    text = "One.\r\n\r\nTwo.\r\nThree."
+    for name, maker in MAKERS.items():
+        for size in range(1, 25):
+            for chunk in maker(size, len).chunk(text):
+                assert text[chunk.start - 1 : chunk.start + 1] != "\r\n", name
+                assert text[chunk.end - 1 : chunk.end + 1] != "\r\n", name
+
+
+@pytest.mark.parametrize("text", ["", " ", "\r\n\t \u2003"])
+@pytest.mark.parametrize("maker", MAKERS)
+def test_white_space_has_no_chunks(maker: str, text: str) -> None:
+    assert MAKERS[maker](5, words).chunk(text) == []
+
+
+# Each of them.
+
+
+def test_tokens_fill_what_fits_and_cut_between_words() -> None:
+    text = "one two three four five six seven"
+    assert [c.text for c in TokenChunker(3, count=words).chunk(text)] == ["one two three", "four five six", "seven"]
+    assert [c.text for c in TokenChunker(8, count=len).chunk("a bcdefghijkl mn")] == ["a bcdefg", "hijkl mn"]
+    assert [c.text for c in TokenChunker(8, count=len).chunk("abcde fghij klm")] == ["abcde", "fghij", "klm"]
+
+
+def test_an_overlap_says_the_last_words_again() -> None:
+    text = "one two three four five six seven"
+    chunks = TokenChunker(4, 2, count=words).chunk(text)
+    assert [c.text for c in chunks] == ["one two three four", "three four five six", "five six seven"]
+    chinese = TokenChunker(6, 2, count=len).chunk("一二三四五六七八九十")
+    assert [c.text for c in chinese] == ["一二三四五六", "五六七八九十"]
+
+
+def test_special_tokens_are_no_part_of_an_overlap() -> None:
+    def count(text: str) -> int:
+        return words(text) + 2
+
+    chunks = TokenChunker(6, 2, count=count).chunk("one two three four five six")
+    assert [(c.text, c.tokens) for c in chunks] == [("one two three four", 6), ("three four five six", 6)]
+
+
+def test_real_tokens_fill_a_chunk() -> None:
+    """What is left free is less than a word, so that no place is given away."""
+    text = " ".join(f"heron{n} waits in shallow water, and watches." for n in range(400))
+    chunks = TokenChunker(64, count=wordpieces).chunk(text)
+    assert all(chunk.tokens > 60 for chunk in chunks[:-1])
+
+
+def test_sentences_stay_whole_and_the_last_are_said_again() -> None:
+    text = "One is here. Two is here. Three is here. Four is here."
+    assert [c.text for c in SentenceChunker(6, count=words).chunk(text)] == [text[:25], text[26:]]
+    again = SentenceChunker(6, 1, count=words).chunk(text)
+    assert [c.text for c in again] == [text[:25], text[13:40], text[26:]]
+
+
+def test_fewer_sentences_are_said_again_where_there_is_no_room() -> None:
+    text = "One. Two. Three is a long sentence here."
+    assert [c.text for c in SentenceChunker(6, 2, count=words).chunk(text)] == [
+        "One. Two.",
+        "Three is a long sentence here.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Dr. Smith met J. Doe. He left.", ["Dr. Smith met J. Doe.", "He left."]),
+        ("It cost 3.14 euros, e.g. today. Yes!", ["It cost 3.14 euros, e.g. today.", "Yes!"]),
+        ('"Stop!" "Why?" (Because.) So', ['"Stop!"', '"Why?"', "(Because.)", "So"]),
+        ("Well... perhaps. No.", ["Well...", "perhaps.", "No."]),
+        ("寒い。暑い！「何？」はい", ["寒い。", "暑い！", "「何？」", "はい"]),
+        ("هل هذا؟ نعم۔ لا", ["هل هذا؟", "نعم۔", "لا"]),
+        ("यह है। वह था।", ["यह है।", "वह था।"]),
+        ("A title\r\n\r\nThen text", ["A title", "Then text"]),
+        ("Version 2.\nnext line. End", ["Version 2.\nnext line.", "End"]),
+    ],
+)
+def test_where_sentences_end(text: str, sentences: list[str]) -> None:
+    assert [text[a:b].strip() for a, b in _sentences.sentences(text, 0, len(text))] == sentences
+
+
+def test_meaning_turns_where_the_subject_does() -> None:
+    birds = "The heron waits by the water. The heron waits in the water. The heron waits near the water."
+    money = "Interest rates rose at the bank. Interest rates rose at a bank. Interest rates fell at the bank."
+    chunks = SemanticChunker(200, embedder=HashingEmbedder(256), percentile=80, count=words).chunk(f"{birds} {money}")
+    assert [c.text for c in chunks] == [birds, money]
+    whole = SemanticChunker(200, embedder=HashingEmbedder(256), percentile=100, count=words).chunk(f"{birds} {money}")
+    assert [c.text for c in whole] == [f"{birds} {money}"]
+    small = SemanticChunker(12, embedder=HashingEmbedder(256), percentile=100, count=words).chunk(f"{birds} {money}")
+    assert max(c.tokens for c in small) <= 12
+
+
+def test_a_chunk_has_the_page_on_which_it_begins() -> None:
+    text = "one two three four five six"
+    chunks = TokenChunker(2, count=words).chunk(text, page_starts=[0, text.index("three"), text.index("six")])
+    assert [(c.text, c.page) for c in chunks] == [("one two", 1), ("three four", 2), ("five six", 2)]
+    assert {c.page for c in TokenChunker(2, count=words).chunk(text)} == {None}
+    with pytest.raises(InvalidArgument, match="not in increasing order"):
+        TokenChunker(2, count=words).chunk(text, page_starts=[5, 0])
+
+
+def test_special_tokens_alone_may_not_fill_a_chunk() -> None:
+    with pytest.raises(InvalidArgument, match="make it at least 3"):
+        TokenChunker(2, count=wordpieces).chunk("text")

@@ -18,8 +18,11 @@ _VIRAMA = 9  # canonical combining class
 _MARKS = frozenset({"Mn", "Me", "Mc"})
 #: Extend or SpacingMark in spite of their categories: the non-joiner, the joiner, Thai and Lao am, half-width voice marks.
 _EXTENDING = frozenset("\u200c\u200d\u0e33\u0eb3\uff9e\uff9f")
-#: Prepended_Concatenation_Mark: Arabic and Syriac number signs, Kaithi's.
-_PREPENDED = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+#: Prepend: number signs of Arabic, Syriac and Kaithi, and letters that join the one after them in scripts of India.
+_PREPENDED = frozenset(
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\U000110bd\U000110cd\U000111c2\U000111c3\U0001193f"
+    "\U00011941\U00011a3a\U00011a84\U00011a85\U00011a86\U00011a87\U00011a88\U00011a89\U00011d46\U00011f02"
+)
 
 
 def boundary_before(text: str, at: int, start: int) -> int:

@@ -65,8 +65,8 @@ class _Reader:
         begun = at
         while at < len(self._lines):
             line = self._lines[at]
-            underline = _UNDERLINE.fullmatch(line) if begun < at and self._may_be_title(begun, at) else None
-            if underline:
+            underline = _UNDERLINE.fullmatch(line) if begun < at else None
+            if underline and self._may_be_title(begun, at):
                 yield self._heading(begun, at + 1, 1 if underline[1] else 2, self._title(begun, at))
                 at = begun = at + 1
                 continue
@@ -169,9 +169,8 @@ class _Reader:
 
     def _may_be_title(self, first: int, last: int) -> bool:
         """Whether lines are a paragraph, and neither code nor a quotation, which dashes below do not make a heading."""
-        return _indent(self._lines[first]) < 4 and not any(
-            line.lstrip().startswith(">") for line in self._lines[first:last]
-        )
+        ends = self._lines[first], self._lines[last - 1]
+        return _indent(ends[0]) < 4 and not any(line.lstrip().startswith(">") for line in ends)
 
     def _title(self, first: int, last: int) -> str:
         """The text of lines, with one space between them, and no longer than a heading may be."""
