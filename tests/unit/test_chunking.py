@@ -77,6 +77,9 @@ _PARTS = st.sampled_from(
         "<!--",
         "-->",
         "日本語の文。",
+        "！\ufe0f",
+        "。\u200d。",
+        "।\u200d\u200d",
         "e\u0301",
         "\u0301",
         "👩‍👩‍👧",
@@ -100,6 +103,14 @@ TEXTS = st.one_of(
 
 def is_one_grapheme(text: str) -> bool:
     return boundary_after(text, 0, len(text)) == len(text)
+
+
+def boundaries(text: str) -> set[int]:
+    found, place = set(), 0
+    while place < len(text):
+        place = boundary_after(text, place, len(text))
+        found.add(place)
+    return found
 
 
 def check(text: str, chunks: list[Chunk], size: int, count: Count) -> None:
@@ -131,6 +142,7 @@ def test_nothing_is_lost_invented_or_too_long(maker: str, counting: str) -> None
         chunks = MAKERS[maker](size, count).chunk(text)
         check(text, chunks, size, count)
         assert all(one.end <= other.start for one, other in pairwise(chunks))
+        assert {one.end for one, other in pairwise(chunks) if one.end == other.start} <= boundaries(text)
         assert MAKERS[maker](size, count).chunk(text) == chunks
 
     holds()

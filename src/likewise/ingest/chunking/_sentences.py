@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from likewise.ingest.chunking._graphemes import boundary_after
+
 __all__ = ["sentences"]
 
 _CLOSING = "\"'”’»)\\]」』）】〉》"
@@ -32,8 +34,12 @@ def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     begun = start
     for match in _END.finditer(text, start, end):
         stop = match.end()
+        if stop <= begun:
+            continue
         if match["mark"] and not _ends(text, match.start(), stop, end):
             continue
+        # A mark may have marks of its own, as an exclamation mark that is drawn as a picture.
+        stop = boundary_after(text, stop - 1, end)
         yield begun, stop
         begun = stop
     if begun < end:
