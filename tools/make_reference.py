@@ -78,6 +78,7 @@ MODULES = (
     "likewise.embedding",
     "likewise.calibration",
     "likewise.ingest",
+    "likewise.ingest.chunking",
     "likewise.backends.postgres.embedded",
     "likewise.testing.database",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ __all__ = ["Embedder", "ImageInput", "Modality", "ModelCard"]
 
 Modality: TypeAlias = Literal["text", "image"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+#: What ``count_tokens`` takes for a token where nothing better is known.
+_ESTIMATED_TOKEN = re.compile(r"[A-Za-z0-9]{1,4}|\S")
 
 #: A picture: its file's bytes, a path to it, or a Pillow image.
 ImageInput: TypeAlias = "bytes | str | os.PathLike[str] | PIL.Image.Image"
@@ -98,6 +101,21 @@ class Embedder(ABC):
         from likewise.errors import UnsupportedFeature
 
         raise UnsupportedFeature("embedding pictures", backend=self.card.name)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text in the order given, special ones included, as ``card.max_tokens`` counts them; no prompt is added.
+
+        An estimate, rather high, unless the embedder counts with the model's own vocabulary: a token for every four ASCII letters and digits of
+        a word, begun or whole, and one for every other character that is no white space. ``InvalidArgument`` for what is not text.
+        """
+        from likewise.errors import InvalidArgument
+
+        if isinstance(texts, str):
+            raise InvalidArgument("expected a list of texts, got one text: put it in a list")
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InvalidArgument(f"text {position} is a {type(text).__name__}; texts are str", position=position)
+        return [sum(1 for _ in _ESTIMATED_TOKEN.finditer(text)) for text in texts]
 
     def warm_up(self) -> None:
         """Load the weights now rather than at the first use."""

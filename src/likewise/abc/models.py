@@ -126,6 +126,10 @@ class AbsentEmbedder(Embedder):
     def embed_images(self, images: Sequence[ImageInput]) -> NDArray[np.float32]:
         self._refuse()
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """``ModelNotAvailable``: the vocabulary is the model's."""
+        self._refuse()
+
     def warm_up(self) -> None:
         """``ModelNotAvailable``, as for embedding."""
         self._refuse()

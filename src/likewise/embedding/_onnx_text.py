@@ -149,6 +149,11 @@ class OnnxTextEmbedder(Embedder):
                     result[window.text] += vector * np.float32(max(1, len(window.ids)))
         return _unit(result)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text in its order, special ones included, by the model's own vocabulary; nothing is cut. Loads the model."""
+        texts = check_texts(texts)
+        return self._load().tokenizer.count(texts)
+
     # --- running ----------------------------------------------------------------------------------------------------------------
 
     def _windows(self, loaded: _Loaded, texts: Sequence[str]) -> Iterator[list[Window]]:

@@ -89,6 +89,11 @@ class TextTokenizer:
                 ids.extend(self._tokenizer.encode(piece, add_special_tokens=False).ids)
         return result
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text in its order, all of them, special ones included."""
+        around = len(self.head) + len(self.tail)
+        return [len(ids) + around for ids in self.encode(texts, most=None)] if texts else []
+
     def token(self, number: int) -> str | None:
         """A token's text by its id."""
         return self._tokenizer.id_to_token(number)

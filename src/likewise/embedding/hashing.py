@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HashingEmbedder"]
 
+_WORD = re.compile(r"\w+")
+
 
 class HashingEmbedder(Embedder):
     """Hashes words and the trigrams of their letters into a unit vector; pictures by their colours in an 8 x 8 grid.
@@ -51,6 +53,10 @@ class HashingEmbedder(Embedder):
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._hash([_features(text) for text in check_texts(texts)])
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The words of each text in its order: what is hashed. Punctuation counts nothing."""
+        return [sum(1 for _ in _WORD.finditer(text)) for text in check_texts(texts)]
+
     def embed_images(self, images: Sequence[ImageInput]) -> NDArray[np.float32]:
         return self._hash(
             [
@@ -76,7 +82,7 @@ class HashingEmbedder(Embedder):
 
 def _features(text: str) -> Iterator[str]:
     yield "text"
-    for word in re.findall(r"\w+", text.lower()):
+    for word in _WORD.findall(text.lower()):
         yield f"word {word}"
         padded = f"^{word}$"
         for i in range(len(padded) - 2):

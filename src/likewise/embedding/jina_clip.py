@@ -17,6 +17,7 @@ from likewise.embedding._onnx import open_session, run_by_length
 from likewise.embedding._pixels import Preprocessing
 from likewise.embedding._tokens import TextTokenizer
 from likewise.embedding.images import decode_images
+from likewise.embedding.texts import check_texts
 from likewise.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -131,6 +132,11 @@ class JinaClipEmbedder(Embedder):
             return unit_rows(found, self._card.dimension, model=self._card.name)
 
         return run_by_length([len(ids) for ids in encoded], TEXT_BATCH, run, dimension=self._card.dimension)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text in its order, special ones included, by the model's own vocabulary; nothing is cut. Loads the model."""
+        texts = check_texts(texts)
+        return self._load()[0].count(texts)
 
     def embed_images(self, images: Sequence[ImageInput]) -> NDArray[np.float32]:
         import numpy as np

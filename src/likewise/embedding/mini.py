@@ -58,6 +58,7 @@ class MiniEmbedder(Embedder):
         self._threads = threads or min(4, os.cpu_count() or 1)
         self._lock = threading.Lock()
         self._text: tuple[Any, Any] | None = None
+        self._counting: Any = None
         self._image: Any = None
         self._sums: dict[str, str] | None = None
         self._card = ModelCard(
@@ -88,7 +89,7 @@ class MiniEmbedder(Embedder):
 
     def close(self) -> None:
         with self._lock:
-            self._text = self._image = None
+            self._text = self._image = self._counting = None
 
     # --- texts ------------------------------------------------------------------------------------------------------------------
 
@@ -115,6 +116,21 @@ class MiniEmbedder(Embedder):
             result[places] = session.run(["text_embeds"], inputs)[0]
             start = stop
         return result
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text in its order, the two special ones included, by the model's own vocabulary; nothing is cut."""
+        texts = check_texts(texts)
+        with self._lock:
+            if self._counting is None:
+                from tokenizers import Tokenizer
+
+                # Another one than that of the model, which cuts.
+                tokenizer = Tokenizer.from_str(self._read("tokenizer.json").decode("utf-8"))
+                tokenizer.no_padding()
+                tokenizer.no_truncation()
+                self._counting = tokenizer
+            tokenizer = self._counting
+        return [len(encoded.ids) for encoded in tokenizer.encode_batch(list(texts))] if texts else []
 
     def _text_model(self) -> tuple[Any, Any]:
         with self._lock:

@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from likewise.abc.stores import Collection
 from likewise.abc.validation import MAX_ID_LENGTH, chunks
 from likewise.errors import DimensionMismatch, InvalidArgument, OptionalDependencyError
 from likewise.filters import And, Column, Eq, In, Metadata, NotIn
-from likewise.ingest.chunking import MAX_CHARACTERS, chunk_text
+from likewise.ingest.chunking import MAX_CHARACTERS, Chunk, Chunker, chunk_text
 from likewise.ingest.loading import Document, find_files, load
 from likewise.ingest.parsing import Parsed, ParserPool, Unreadable
 from likewise.records import Record
@@ -70,6 +71,7 @@ def ingest(
     *,
     base: str | os.PathLike[str] | None = None,
     max_characters: int = MAX_CHARACTERS,
+    chunker: Chunker | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
     """Store the pictures, texts and documents among these files and folders; what was done, and what failed and why.
@@ -78,6 +80,10 @@ def ingest(
     absolute, or relative to ``base``. What a document says of itself (title, author, language, dates, keywords) is in the metadata.
     Documents are parsed in a process of their own: what hangs or crashes it is a failure of that file. ``progress`` is called with
     the number of files done and of all files. The collection needs an embedder. ``NotFound`` if a path does not exist.
+
+    Texts are cut at their paragraphs into ``max_characters`` at most, or by a ``chunker``; then the metadata of each record say where in the
+    file its text stands (``start``, ``end``, in characters), its ``tokens``, the ``headings`` above it and the ``prefix`` that its content begins
+    with, where there are any, and the ``chunker``'s settings. A file that was cut with other settings is cut and stored again.
     """
     if collection.embedder is None:
         raise InvalidArgument(
@@ -104,7 +110,7 @@ def ingest(
                     report.failed.append(FileFailure(str(path), error.reason))
                 except OptionalDependencyError as error:
                     report.failed.append(FileFailure(str(path), str(error)))
-            _store(collection, documents, max_characters, report)
+            _store(collection, documents, max_characters, chunker, report)
             done += len(batch)
             if progress is not None:
                 progress(done, len(files))
@@ -125,8 +131,8 @@ def _printable(path: str | Path) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _records(source: str, document: Document, max_characters: int) -> list[Record]:
-    common = {
+def _records(source: str, document: Document, max_characters: int, chunker: Chunker | None) -> list[Record]:
+    common: dict[str, Any] = {
         "source": source,
         "path": _printable(document.path),
         "sha256": document.digest,
@@ -136,6 +142,22 @@ def _records(source: str, document: Document, max_characters: int) -> list[Recor
     }
     if document.kind == "image":
         return [Record(source, image=document.data, metadata={**common, "chunk": 0, "chunks": 1})]
+    if chunker is not None:
+        cut = chunker.chunk(document.text)
+        return [
+            Record(
+                f"{source}#{chunk.ordinal}",
+                content=chunk.embedded,
+                metadata={
+                    **common,
+                    "chunk": chunk.ordinal,
+                    "chunks": len(cut),
+                    "chunker": chunker.settings,
+                    **_where(chunk),
+                },
+            )
+            for chunk in cut
+        ]
     parts = chunk_text(document.text, max_characters=max_characters)
     return [
         Record(f"{source}#{n}", content=part, metadata={**common, "chunk": n, "chunks": len(parts)})
@@ -171,17 +193,35 @@ def _short(value: str | int | list[str]) -> str | int | list[str]:
             return value
 
 
+def _where(chunk: Chunk) -> dict[str, Any]:
+    """What a chunk knows of its place, as metadata."""
+    known: dict[str, Any] = {"start": chunk.start, "end": chunk.end, "tokens": chunk.tokens}
+    if chunk.headings:
+        known["headings"] = list(chunk.headings)
+    if chunk.prefix:
+        known["prefix"] = chunk.prefix
+    if chunk.page is not None:
+        known["page"] = chunk.page
+    return known
+
+
+def _state(digest: object, settings: object) -> tuple[str, str]:
+    """What a record was made of: the file's content, and how it was cut; no settings for pictures and paragraphs."""
+    return str(digest or ""), str(settings or "")
+
+
 def _store(
     collection: Collection,
     documents: Sequence[tuple[str, Document]],
     max_characters: int,
+    chunker: Chunker | None,
     report: IngestReport,
 ) -> None:
     stored = _stored(collection, [source for source, _ in documents])
     pending: list[tuple[str, Document, list[Record]]] = []
     for source, document in documents:
-        records = _records(source, document, max_characters)
-        if stored.get(source) == {r.id: document.digest for r in records}:
+        records = _records(source, document, max_characters, chunker)
+        if stored.get(source) == {r.id: _state(r.metadata["sha256"], r.metadata.get("chunker")) for r in records}:
             report.unchanged += 1
         else:
             pending.append((source, document, records))
@@ -223,14 +263,16 @@ def _reason(error: InvalidArgument) -> str:
     return str(cause if isinstance(cause, InvalidArgument) else error)
 
 
-def _stored(collection: Collection, sources: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What is stored of these files: by source, the digest under each record's id."""
-    found: dict[str, dict[str, str]] = {}
+def _stored(collection: Collection, sources: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
+    """What is stored of these files: by source, what each record was made of, under its id."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
     cursor: str | None = None
     while sources:
         page = collection.scan(In(Metadata("source"), list(sources)), cursor=cursor, limit=1_000, include=("metadata",))
         for record in page:
-            found.setdefault(str(record.metadata["source"]), {})[record.id] = str(record.metadata.get("sha256", ""))
+            found.setdefault(str(record.metadata["source"]), {})[record.id] = _state(
+                record.metadata.get("sha256"), record.metadata.get("chunker")
+            )
         cursor = page.cursor
         if cursor is None:
             break

@@ -40,6 +40,9 @@ class Guarded(Embedder):
     def embed_images(self, images: Sequence[ImageInput]) -> NDArray[np.float32]:
         return self._call(self._embedder.embed_images, images)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return self._embedder.count_tokens(texts)
+
     def _call(self, embed: Callable[[Any], NDArray[np.float32]], inputs: Sequence[Any]) -> NDArray[np.float32]:
         try:
             rows = embed(inputs)
