@@ -314,6 +314,13 @@ def test_where_sentences_end(text: str, sentences: list[str]) -> None:
     assert [text[a:b].strip() for a, b in _sentences.sentences(text, 0, len(text))] == sentences
 
 
+@given(TEXTS)
+def test_sentences_are_the_text_and_none_is_empty(text: str) -> None:
+    found = list(_sentences.sentences(text, 0, len(text)))
+    assert all(start < end for start, end in found)
+    assert "".join(text[start:end] for start, end in found) == text
+
+
 def test_meaning_turns_where_the_subject_does() -> None:
     birds = "The heron waits by the water. The heron waits in the water. The heron waits near the water."
     money = "Interest rates rose at the bank. Interest rates rose at a bank. Interest rates fell at the bank."

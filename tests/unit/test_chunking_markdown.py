@@ -156,6 +156,19 @@ def test_a_prefix_takes_no_more_than_half() -> None:
     assert all(chunk.tokens <= 8 for chunk in found)
 
 
+def test_a_prefix_that_fits_alone_and_not_before_a_text_is_left_away() -> None:
+    """Tokens of two texts need not add up."""
+
+    def count(text: str) -> int:
+        return words(text) + (5 if text.startswith("Birds") and words(text) > 1 else 0)
+
+    found = HeadingChunker(6, prefix=True, count=count).chunk("# Birds\n\nOne two three four. Five six seven eight.")
+    assert [(chunk.prefix, chunk.text, chunk.tokens) for chunk in found] == [
+        ("", "# Birds\n\nOne two three four.", 6),
+        ("", "Five six seven eight.", 4),
+    ]
+
+
 def test_prefix_is_yes_or_no() -> None:
     with pytest.raises(InvalidArgument, match="prefix is 'yes'"):
         HeadingChunker(10, prefix="yes", count=words)  # type: ignore[arg-type]
