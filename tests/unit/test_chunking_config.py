@@ -32,6 +32,8 @@ from likewise.ingest.chunking import (
     to_json,
 )
 
+from .documents import pdf
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -197,3 +199,16 @@ def test_a_file_is_cut_again_when_the_settings_have_changed(tmp_path: Path) -> N
         ):
             report = ingest(notes, [tmp_path], base=tmp_path, chunker=chunker)
             assert (report.stored, report.unchanged, notes.count()) == (stored, 1 - stored, count)
+
+
+def test_the_chunks_of_a_pdf_know_their_pages(tmp_path: Path) -> None:
+    (tmp_path / "two.pdf").write_bytes(pdf("A heron waits in the shallow water.", "The night train leaves at ten."))
+    with likewise.connect("memory://") as store:
+        notes = store.ensure_collection(CollectionSpec("notes", embedder="hashing:32"))
+        model = HashingEmbedder(32)
+        report = ingest(notes, [tmp_path], base=tmp_path, chunker=make_chunker(TokensConfig(8), model))
+        records = list(notes.scan(include=("metadata", "content")))
+    assert report.failed == []
+    pages = {str(r.metadata["page"]): r.content or "" for r in records}
+    assert "heron" in pages["1"]
+    assert any("train" in (r.content or "") and r.metadata["page"] == 2 for r in records)

@@ -82,7 +82,7 @@ def ingest(
     the number of files done and of all files. The collection needs an embedder. ``NotFound`` if a path does not exist.
 
     Texts are cut at their paragraphs into ``max_characters`` at most, or by a ``chunker``; then the metadata of each record say where in the
-    file its text stands (``start``, ``end``, in characters), its ``tokens``, the ``headings`` above it and the ``prefix`` that its content begins
+    file its text stands (``start``, ``end``, in characters), its ``tokens``, the ``headings`` above it, the ``page`` on which it begins, and the ``prefix`` that its content begins
     with, where there are any, and the ``chunker``'s settings. A file that was cut with other settings is cut and stored again.
     """
     if collection.embedder is None:
@@ -143,7 +143,8 @@ def _records(source: str, document: Document, max_characters: int, chunker: Chun
     if document.kind == "image":
         return [Record(source, image=document.data, metadata={**common, "chunk": 0, "chunks": 1})]
     if chunker is not None:
-        cut = chunker.chunk(document.text)
+        pages = document.parsed.pages if document.parsed is not None else ()
+        cut = chunker.chunk(document.text, page_starts=[start for start, _ in pages])
         return [
             Record(
                 f"{source}#{chunk.ordinal}",
