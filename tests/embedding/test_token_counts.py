@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from tokenizers import Tokenizer
 
+from likewise import CollectionSpec
 from likewise.abc.embedder import Embedder, ModelCard
-from likewise.embedding import _tokens
+from likewise.abc.models import AbsentEmbedder, ModelIdentity
+from likewise.embedding import Loading, MiniLMEmbedder, _tokens
 from likewise.embedding._tokens import TextTokenizer
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.mini import MiniEmbedder
-from likewise.errors import InvalidArgument
+from likewise.errors import InvalidArgument, ModelNotAvailable
+from likewise.worker._guarded import Guarded
 
-from . import tiny_bert
+from . import tiny_bert, tiny_clip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +65,32 @@ def test_a_vocabulary_counts_its_special_tokens(tmp_path: Path) -> None:
     texts = ["", "a a a", "a " * 9_000]
     assert tokenizer.count(texts) == [len(made.encode(text).ids) for text in texts]
     assert tokenizer.count([]) == []
+
+
+@pytest.mark.parametrize("name", ["minilm", "clip", "clip:laion2b", "jina-clip-v2"])
+def test_models_with_files_count_what_they_would_not_cut(name: str, tmp_path: Path) -> None:
+    if name == "minilm":
+        loading = Loading(directory=tiny_bert.write_bert(tmp_path / "model"))
+        embedder: Embedder = MiniLMEmbedder(loading=loading, revision="tiny")
+    else:
+        embedder = tiny_clip.embedder(name)
+    empty, short, long = embedder.count_tokens(["", "a", "a " * 20_000])
+    assert (empty, short) == (2, 3)
+    assert long > 20_000
+    assert embedder.count_tokens([]) == []
+    with pytest.raises(InvalidArgument, match="text 0 is a int"):
+        embedder.count_tokens([cast("str", 7)])
+
+
+def test_a_model_that_is_not_here_says_so() -> None:
+    spec = CollectionSpec("notes", embedder="ours")
+    absent = AbsentEmbedder(ModelIdentity("ours", "1", 2), spec, "was made with 'ours', which is not installed")
+    with pytest.raises(ModelNotAvailable, match="not installed"):
+        absent.count_tokens(["a"])
+
+
+def test_what_guards_a_model_counts_as_it_does() -> None:
+    assert Guarded(HashingEmbedder()).count_tokens(["Two words!"]) == [2]
 
 
 def test_hashing_counts_words() -> None:
