@@ -210,6 +210,9 @@ def _command_line(place: World) -> None:
     (place.folder / "home" / "Pictures").mkdir()
     for name, colour in colours:
         Image.new("RGB", (64, 48), colour).save(place.folder / name)
+    (place.folder / "home" / "Documents").mkdir()
+    letter = "<html><title>A letter</title><p>The boat to the island leaves at noon.</p></html>"
+    (place.folder / "home" / "Documents" / "letter.html").write_text(letter, encoding="utf-8")
     (place.folder / "notes.md").write_text("# Notes\n\nThe ferry leaves at noon.\n", encoding="utf-8")
     (place.folder / "report.sql").write_text("select count(*) from products;\n", encoding="utf-8")
     with likewise.connect() as store:
