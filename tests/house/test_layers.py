@@ -51,6 +51,7 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "httpx": frozenset({"embedding"}),
     "pypdfium2": frozenset({"ingest"}),
     "charset_normalizer": frozenset({"ingest"}),
+    "watchfiles": frozenset({"ingest"}),
     "rich": frozenset({"cli"}),
 }
 

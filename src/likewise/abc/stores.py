@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from likewise.abc.documents import Documents
+
 __all__ = ["Collection", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
 
 #: Rows in one statement on the ordinary path of writing, and records that are embedded together.
@@ -353,6 +355,12 @@ class Collection(ABC):
         check_calibrated(self._spec)
         self._store_calibration(calibration)
         self._spec = replace(self._spec, calibration=calibration)
+
+    def documents(self, *, tenant: str = "", owner: str = "") -> Documents:
+        """The files that were ingested into the collection, those that are stored through it for this tenant and owner."""
+        from likewise.abc.record_documents import RecordDocuments
+
+        return RecordDocuments(self, tenant=tenant, owner=owner)
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 

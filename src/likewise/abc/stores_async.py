@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from likewise.abc.documents_async import AsyncDocuments
+
 __all__ = ["AsyncCollection", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
 
 #: Rows in one statement on the ordinary path of writing, and records that are embedded together.
@@ -352,6 +354,12 @@ class AsyncCollection(ABC):
         check_calibrated(self._spec)
         await self._store_calibration(calibration)
         self._spec = replace(self._spec, calibration=calibration)
+
+    def documents(self, *, tenant: str = "", owner: str = "") -> AsyncDocuments:
+        """The files that were ingested into the collection, those that are stored through it for this tenant and owner."""
+        from likewise.abc.record_documents_async import AsyncRecordDocuments
+
+        return AsyncRecordDocuments(self, tenant=tenant, owner=owner)
 
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 

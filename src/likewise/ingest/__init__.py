@@ -1,15 +1,20 @@
 """From files to records: read by content, cut texts into chunks, embed, store, and say what failed and why."""
 
 from likewise.ingest.chunking import chunk_text
+from likewise.ingest.config import IngestConfig, ParagraphsConfig
 from likewise.ingest.loading import Document, find_files, load
 from likewise.ingest.parsing import Limits, Parsed, ParserPool, Unreadable, parse, parse_isolated
-from likewise.ingest.pipeline import FileFailure, IngestReport, ingest
+from likewise.ingest.pipeline import ingest
+from likewise.ingest.report import FileFailure, IngestReport
+from likewise.ingest.watching import watch_folders
 
 __all__ = [
     "Document",
     "FileFailure",
+    "IngestConfig",
     "IngestReport",
     "Limits",
+    "ParagraphsConfig",
     "Parsed",
     "ParserPool",
     "Unreadable",
@@ -19,4 +24,5 @@ __all__ = [
     "load",
     "parse",
     "parse_isolated",
+    "watch_folders",
 ]

@@ -35,6 +35,7 @@ from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed import borrow
 from likewise.backends.postgres.connection import Database, Row, run
+from likewise.backends.postgres.documents import PostgresDocuments
 from likewise.backends.postgres.health import look_at_vectors
 from likewise.backends.postgres.indexing import IndexBuilder
 from likewise.backends.postgres.loading import Load, check_claims
@@ -193,6 +194,9 @@ class PostgresCollection(Collection):
 
     def _fetch(self, statement: statements.Statement) -> list[Row]:
         return self._database.fetch(statement, collection=self.name)
+
+    def documents(self, *, tenant: str = "", owner: str = "") -> PostgresDocuments:
+        return PostgresDocuments(self, self._database, tenant=tenant, owner=owner)
 
     # --- searching --------------------------------------------------------------------------------------------------------------
 

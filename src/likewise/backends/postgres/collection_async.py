@@ -34,6 +34,7 @@ from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed_async import borrow
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, run
+from likewise.backends.postgres.documents_async import AsyncPostgresDocuments
 from likewise.backends.postgres.health_async import look_at_vectors
 from likewise.backends.postgres.indexing_async import AsyncIndexBuilder
 from likewise.backends.postgres.loading_async import AsyncLoad, check_claims
@@ -192,6 +193,9 @@ class AsyncPostgresCollection(AsyncCollection):
 
     async def _fetch(self, statement: statements.Statement) -> list[Row]:
         return await self._database.fetch(statement, collection=self.name)
+
+    def documents(self, *, tenant: str = "", owner: str = "") -> AsyncPostgresDocuments:
+        return AsyncPostgresDocuments(self, self._database, tenant=tenant, owner=owner)
 
     # --- searching --------------------------------------------------------------------------------------------------------------
 
