@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from likewise.worker import Worker
 
 HELP = "answer embed() in SQL, and keep watched tables embedded"
+#: A worker that is not ready after so long waits for transactions that write.
+_SLOW_SECONDS = 2.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +53,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="serve the counts at http://HOST:PORT/metrics, and /health; without authentication",
     )
-
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
@@ -170,7 +171,15 @@ async def _serve(worker: Worker, context: Context, shown: str, *, by_log: bool) 
 async def _say(worker: Worker, context: Context, shown: str) -> None:
     """What the worker is, when that changes."""
     said = None
-    await worker.ready.wait()
+    try:
+        # Not wait_for, which in Python 3.11 can swallow a cancellation.
+        async with asyncio.timeout(_SLOW_SECONDS):
+            await worker.ready.wait()
+    except TimeoutError:
+        context.output.note(
+            "waiting until the transactions have ended that are writing now: the server then lets the log be read"
+        )
+        await worker.ready.wait()
     while True:
         is_ = (
             "answering"
