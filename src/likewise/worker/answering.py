@@ -177,7 +177,9 @@ class _Session:
             return
         try:
             if message.prefix == USED:
-                self._used.add(read_used(message.content))
+                used = read_used(message.content)
+                if self._part.leads:
+                    self._used.add(used)
                 return
             request = read_request(message.content)
         except InvalidArgument as error:
