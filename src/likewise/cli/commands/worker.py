@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
-from likewise.errors import InvalidArgument, ModelNotAvailable, UnsupportedFeature
+from likewise.errors import BackendError, InvalidArgument, ModelNotAvailable, UnsupportedFeature
 
 if TYPE_CHECKING:
     from likewise.abc.embedder import Embedder
@@ -139,10 +139,25 @@ def _prepare(store: PostgresStore) -> tuple[bool, bool]:
         standby = connection.execute("select pg_catalog.pg_is_in_recovery()").fetchone()
     if standby == (True,):
         return True, False
-    store.install()
+    try:
+        store.install()
+    except BackendError as error:
+        if error.sqlstate == "42501":
+            _check_rights(store)
+        raise
     with store.transaction() as connection:
         found = connection.execute("select s.value from likewise.setting as s where s.name = 'transport'").fetchone()
     return False, found is None or found[0] != "dblink"
+
+
+def _check_rights(store: PostgresStore) -> None:
+    """Say what the role lacks as a worker, if it is that."""
+    from likewise.worker._sql import statement
+    from likewise.worker.post import check_rights
+
+    with store.transaction() as connection:
+        for role, owner, enters, closed in connection.execute(statement("rights")):
+            check_rights(role, owner, closed, enters=enters)
 
 
 def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
