@@ -67,7 +67,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context) -> int:
-    """Serve until SIGTERM or Ctrl-C; what is being embedded then is still answered."""
+    """Serve until SIGTERM or Ctrl-C; what is being embedded then is still answered. Warnings of the library are printed on stderr."""
+    # With --debug the log is there already, whole.
+    with contextlib.nullcontext() if context.options.debug else context.output.log("likewise"):
+        return _run(context)
+
+
+def _run(context: Context) -> int:
     from likewise.backends.postgres import PostgresStore
     from likewise.embedding import load_embedder
     from likewise.worker import Exposing, Watching, Worker
