@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from likewise.abc.embedder import Embedder
     from likewise.backends.postgres import PostgresStore
     from likewise.worker import Worker
+    from likewise.worker.wire import WireServer
 
 HELP = "answer embed() in SQL, and keep watched tables embedded"
 #: A worker that is not ready after so long waits for transactions that write.
@@ -106,13 +107,14 @@ def _run(context: Context) -> int:
                 urls=options.image_urls,
             )
         worker = Worker(conninfo, embedders=load_embedder, models=options.model, log=by_log, watching=watching)
+        server = None
         if listen is not None:
-            worker.listen(*listen, password, ssl=_tls(options.certificate, options.key))
+            server = worker.listen(*listen, password, ssl=_tls(options.certificate, options.key))
         if address is not None:
             worker.add(Exposing(*address, worker.metrics, worker.ready.is_set))
         # Of sockets that libpq has opened this kind of loop can be told on every system.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(_serve(worker, context, store.url, by_log=by_log))
+            runner.run(_serve(worker, server, context, store.url if by_log else None))
     counts = worker.metrics()
     context.output.document({"counts": counts})
     context.output.note(
@@ -177,16 +179,28 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
     return context
 
 
-async def _serve(worker: Worker, context: Context, shown: str, *, by_log: bool) -> None:
+async def _serve(worker: Worker, server: WireServer | None, context: Context, shown: str | None) -> None:
+    """Serve until a signal; ``shown`` is the database whose log is read, if it is."""
     stop = asyncio.Event()
     with _stopping(stop):
-        if context.options.listen is not None:
-            context.output.note(f"listening on {context.options.listen} for dblink")
-        saying = asyncio.create_task(_say(worker, context, shown) if by_log else stop.wait())
+        saying = []
+        if server is not None:
+            saying.append(asyncio.create_task(_say_where(server, context)))
+        if shown is not None:
+            saying.append(asyncio.create_task(_say(worker, context, shown)))
         try:
             await worker.run(stop)
         finally:
-            saying.cancel()
+            for task in saying:
+                task.cancel()
+
+
+async def _say_where(server: WireServer, context: Context) -> None:
+    """Where it listens, once it does."""
+    await server.listening.wait()
+    assert server.address is not None
+    host, port = server.address
+    context.output.note(f"listening on {f'[{host}]' if ':' in host else host}:{port} for dblink")
 
 
 async def _say(worker: Worker, context: Context, shown: str) -> None:
