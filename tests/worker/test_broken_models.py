@@ -16,7 +16,7 @@ from likewise.errors import BackendUnavailable, ModelNotAvailable
 from likewise.worker import Worker, WorkerThread
 from likewise.worker.post import Post
 from likewise.worker.stream import LogStream
-from worker.conftest import wait_until
+from worker.conftest import Told, wait_until
 
 Client = psycopg.Connection[Any]
 
@@ -90,6 +90,24 @@ def test_a_model_that_cannot_be_made_is_told_to_its_callers(
     assert name in logged[0].getMessage()
     assert logged[0].exc_info is not None
     assert type(logged[0].exc_info[1]).__name__ == kind
+
+
+@pytest.mark.parametrize("answer", [None, [], "vectors", [[1.0], [2.0, 3.0]], [["a"] * 16]])
+def test_a_model_that_answers_with_no_vectors_is_told_to_its_callers(
+    url: str,
+    client: Client,
+    models: Callable[[str], Embedder],
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: object,
+) -> None:
+    monkeypatch.setattr(told, "embed_texts", lambda _texts: answer)
+    with WorkerThread(Worker(url, embedders=models, models=["told", "hashing:16"])) as thread:
+        with pytest.raises(psycopg.Error) as caught:
+            ask(client, "x", "told")
+        assert caught.value.sqlstate in ("LW006", "22023")
+        assert ask(client, "x", "hashing:16")
+        assert thread.worker.counts.reconnected == 0
 
 
 def test_models_that_cannot_be_made_do_not_stop_a_take_over(

@@ -206,7 +206,8 @@ class Lane:
     async def _outcomes(self, kind: Kind, inputs: list[str | bytes], ends_at: float) -> list[Outcome]:
         """A vector or an error for each; one that the model refuses does not harm the others."""
         try:
-            rows = await self._rows(kind, inputs, ends_at)
+            # A model of anybody's may answer with something else than it ought to; that is its failure, as any other.
+            rows = np.asarray(await self._rows(kind, inputs, ends_at), np.float32)
         except (InvalidArgument, UnsupportedFeature) as error:
             if len(inputs) == 1:
                 return [error]
