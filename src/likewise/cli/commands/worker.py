@@ -155,7 +155,11 @@ def _prepare(store: PostgresStore) -> tuple[bool, bool]:
         raise
     with store.transaction() as connection:
         found = connection.execute("select s.value from likewise.setting as s where s.name = 'transport'").fetchone()
-    return False, found is None or found[0] != "dblink"
+    by_log = found is None or found[0] != "dblink"
+    if by_log:
+        # Here rather than when the worker's parts are running side by side, and each has something to say of it.
+        _check_rights(store)
+    return False, by_log
 
 
 def _check_rights(store: PostgresStore) -> None:
