@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import pytest
 
 from likewise import InvalidArgument
 from likewise.ingest import Limits, Parsed, ParserPool, Unreadable, parse, parse_isolated
+from likewise.ingest.parsing import ParseOptions
 
 from . import documents
 
 HERE = "unit.test_isolated_parsing:"
 
 
-def behave(data: bytes, *, path: Path, limits: Limits) -> Parsed:
+def behave(data: bytes, *, path: Path, limits: Limits, options: ParseOptions, on_scan: Callable[[], None]) -> Parsed:
     """A parser for the tests, run in the pool's processes: it does what the document says."""
     match data.decode().split():
         case ["sleep"]:

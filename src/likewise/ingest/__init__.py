@@ -3,7 +3,16 @@
 from likewise.ingest.chunking import chunk_text
 from likewise.ingest.config import IngestConfig, ParagraphsConfig
 from likewise.ingest.loading import Document, find_files, load
-from likewise.ingest.parsing import Limits, Parsed, ParserPool, Unreadable, parse, parse_isolated
+from likewise.ingest.parsing import (
+    Limits,
+    Parsed,
+    ParseOptions,
+    ParserPool,
+    Unreadable,
+    parse,
+    parse_isolated,
+    render_pages,
+)
 from likewise.ingest.pipeline import ingest
 from likewise.ingest.report import FileFailure, IngestReport
 from likewise.ingest.watching import watch_folders
@@ -15,6 +24,7 @@ __all__ = [
     "IngestReport",
     "Limits",
     "ParagraphsConfig",
+    "ParseOptions",
     "Parsed",
     "ParserPool",
     "Unreadable",
@@ -24,5 +34,6 @@ __all__ = [
     "load",
     "parse",
     "parse_isolated",
+    "render_pages",
     "watch_folders",
 ]
