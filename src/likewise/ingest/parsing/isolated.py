@@ -175,7 +175,7 @@ class ParserPool:
             "limits": dataclasses.asdict(limits),
             "options": dataclasses.asdict(options),
         }
-        self._limits = limits
+        self._limits, self._options = limits, options
         self._idle: list[_Worker] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -187,6 +187,11 @@ class ParserPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def options(self) -> ParseOptions:
+        """What it does with documents beside reading their text."""
+        return self._options
 
     def close(self) -> None:
         """End the processes that are idle; those at work end as they finish. A closed pool refuses documents."""
