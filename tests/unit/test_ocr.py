@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import socket
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from likewise.errors import OptionalDependencyError
 from likewise.ingest import Limits, Parsed, ParserPool, Unreadable, parse, parse_isolated
@@ -72,6 +73,9 @@ def test_white_on_black_black_on_nothing_and_a_narrow_strip(pool: ParserPool) ->
 def test_a_picture_without_text_has_none(pool: ParserPool) -> None:
     assert read(pool, Image.new("RGB", (400, 300), "white")).text == ""
     assert read(pool, Image.new("1", (1, 1))).text == ""
+    ball = Image.new("RGB", (90, 90), "white")
+    ImageDraw.Draw(ball).ellipse((20, 20, 70, 70), outline="black", width=9)
+    assert read(pool, ball).text == ""
     assert read(pool, Image.linear_gradient("L").resize((300, 300))).text == ""
 
 
@@ -150,12 +154,34 @@ def test_too_little_memory_for_the_models_is_an_error_of_the_file() -> None:
 
 
 @needs_ocr
-def test_each_page_has_the_time_of_a_document(tmp_path: Path) -> None:
+def test_a_scan_that_takes_too_long_and_one_that_does_not(tmp_path: Path) -> None:
     path = tmp_path / "scan.pdf"
     path.write_bytes(documents.picture("One", form="PDF"))
     with pytest.raises(Unreadable, match=r"longer than 0\.05 seconds"):
         parse_isolated(path, seconds=0.05, options=OCR)
     assert parse_isolated(path, options=OCR).text == "One"
+
+
+@needs_ocr
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "PDF"])
+def test_whatever_is_flipped_or_cut_gives_a_text_or_one_error(form: str, pool: ParserPool) -> None:
+    chance = random.Random(form)
+    whole = documents.picture("Some", form=form)
+    for round_ in range(12):
+        data = bytearray(whole)
+        if round_ % 3 == 0:
+            del data[chance.randrange(len(data)) :]
+        for _ in range(round_):
+            if data:
+                data[chance.randrange(len(data))] = chance.randrange(256)
+        error = None
+        try:
+            assert isinstance(pool.parse(bytes(data), path=Path("some/file")), Parsed)
+        except Unreadable as raised:
+            error = raised
+        if error is not None:
+            assert (error.path, error.stage in {"reading", "detecting", "parsing"}) == (Path("some/file"), True), error
+            assert "its parser failed" not in error.reason, error
 
 
 @needs_ocr

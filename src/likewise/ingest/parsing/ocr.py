@@ -11,7 +11,9 @@ import importlib.util
 import io
 import math
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +38,20 @@ _STRIP = 8
 #: Readings with a mean score above this are taken as they are. A page that stands on its head has about 0.6.
 _GOOD = 0.85
 _THREADS = 4
+#: Letters and digits that a picture with text has: one alone is what the models see in a ball or a leaf.
+_FEWEST = 2
+#: What Pillow raises at what it does not expect.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 
 
 def check_installed() -> None:
@@ -51,9 +67,14 @@ def read_page(page: Any) -> str:
 
 def read_picture(data: bytes, limits: Limits) -> Iterator[str]:
     """The text of each page of a picture: one, but for TIFF, which may have many. ``Unreadable`` if it is damaged, or has too many pixels or pages."""
+    for picture in _pages(data, limits):
+        yield read_image(picture)
+
+
+def _pages(data: bytes, limits: Limits) -> Iterator[Image.Image]:
+    """The pages of a picture, decoded one at a time, as they are to be shown."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    broken = (UnidentifiedImageError, OSError, ValueError, SyntaxError, KeyError, TypeError, EOFError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes: what is too large is refused below
@@ -67,15 +88,15 @@ def read_picture(data: bytes, limits: Limits) -> Iterator[str]:
                     file.seek(number)
                     if file.width * file.height > limits.pixels:
                         raise Unreadable(
-                            f"the picture has {file.width:,} x {file.height:,} pixels, at most {limits.pixels:,} in all are decoded for "
-                            "recognition: scale it down",
+                            f"the picture has {file.width:,} x {file.height:,} pixels, at most {limits.pixels:,} in all are "
+                            "decoded for recognition: scale it down",
                             stage="parsing",
                         )
                     file.draft("RGB", (4_000, 4_000))  # JPEG is decoded at a fraction of its size
-                    yield read_image(_flat(ImageOps.exif_transpose(file)))
+                    yield _flat(ImageOps.exif_transpose(file))
     except Image.DecompressionBombError as error:
         raise Unreadable(f"the picture is refused as a decompression bomb ({error})", stage="parsing") from error
-    except broken as error:
+    except (UnidentifiedImageError, *_BROKEN) as error:
         raise Unreadable(f"the picture is damaged ({error})", stage="parsing") from error
 
 
@@ -144,6 +165,8 @@ def _read(engine: Callable[[Any], Any], picture: Image.Image) -> tuple[list[Line
             stage="parsing",
         ) from error
     if found.boxes is None or found.txts is None or found.scores is None:
+        return [], 0.0
+    if sum(c.isalnum() for text in found.txts for c in text) < _FEWEST:
         return [], 0.0
     lines: list[Line] = []
     total = weight = 0.0
