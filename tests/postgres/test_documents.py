@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import likewise
-from likewise import CollectionSpec, VectorStore
+from likewise import CollectionSpec, ModelCard, VectorStore
 from likewise.abc.stores import Collection
 from likewise.backends.postgres import PostgresStore
 from likewise.backends.postgres.documents import PostgresDocuments
-from likewise.embedding.hashing import HashingEmbedder
+from likewise.embedding import HashingEmbedder, register_embedder
 from likewise.errors import InvalidArgument, NotFound
 from likewise.filters import Eq, Metadata
-from likewise.ingest import ingest
-from likewise.ingest.chunking import TokenChunker
+from likewise.ingest import IngestConfig, PagesConfig, TextConfig, ingest
+from likewise.ingest.chunking import TokenChunker, TokensConfig
+from unit.documents import pdf
 
 
 @pytest.fixture
@@ -48,6 +51,17 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(HashingEmbedder, "embed_passages", embed_passages)
     return asked
+
+
+class Reader(HashingEmbedder):
+    """A model that embeds texts only."""
+
+    @property
+    def card(self) -> ModelCard:
+        return replace(super().card, name="reader", modalities=("text",))
+
+
+register_embedder("reader", lambda _: Reader(64))
 
 
 def words(size: int = 2) -> TokenChunker:
@@ -391,3 +405,57 @@ def test_settings_are_remembered(notes: Collection) -> None:
     notes.documents().set_config({"chunking": {"kind": "tokens", "size": 10}})
     notes.documents().set_config({"chunking": {"kind": "tokens", "size": 20}})
     assert notes.documents().config() == {"chunking": {"kind": "tokens", "size": 20}}
+
+
+def test_the_pages_of_a_pdf_are_pictures_beside_their_text(store: VectorStore, tmp_path: Path) -> None:
+    (tmp_path / "two.pdf").write_bytes(pdf("A heron waits in the shallow water.", "The night train leaves at ten."))
+    (tmp_path / "one.txt").write_text("A text has no pages.")
+    pictures = store.ensure_collection(CollectionSpec("pictures", embedder="mini"))
+    config = IngestConfig(TokensConfig(32), PagesConfig(dpi=40))
+    report = ingest(pictures, [tmp_path], base=tmp_path, config=config)
+    assert (report.stored, report.failed) == (2, [])
+    found = {r.id: r for r in pictures.scan(Eq(Metadata("source"), "two.pdf"))}
+    drawn = [r for r in found.values() if r.modality == "image"]
+    assert [r.metadata["page"] for r in sorted(drawn, key=lambda r: int(r.metadata["chunk"]))] == [1, 2]
+    assert {r.metadata["chunks"] for r in found.values()} == {len(found)}
+    assert any("heron" in (r.content or "") for r in found.values() if r.modality == "text")
+    assert ingest(pictures, [tmp_path], base=tmp_path).unchanged == 2
+    text = store.ensure_collection(CollectionSpec("text", embedder="reader"))
+    assert ingest(text, [tmp_path], base=tmp_path, config=config).records == report.records - 2
+
+
+@pytest.mark.slow
+def test_what_is_written_in_a_picture_is_found_by_a_model_of_texts(store: VectorStore, tmp_path: Path) -> None:
+    notes = store.ensure_collection(CollectionSpec("notes", embedder="reader"))
+    picture = Image.new("RGB", (900, 160), "white")
+    ImageDraw.Draw(picture).text((30, 50), "The heron waits by the river", fill="black", font_size=48)
+    picture.save(tmp_path / "sign.png")
+    assert [f.reason for f in ingest(notes, [tmp_path], base=tmp_path).failed] == [
+        "a picture, and 'reader' embeds text only: have its text read by ocr, or choose a model for pictures"
+    ]
+    config = IngestConfig(parsing=TextConfig(ocr=True))
+    assert ingest(notes, [tmp_path], base=tmp_path, config=config).failed == []
+    assert "heron" in (contents(notes)["sign.png#0"] or "")
+    assert ingest(notes, [tmp_path], base=tmp_path).unchanged == 1
+    both = store.ensure_collection(CollectionSpec("both", embedder="mini"))
+    assert ingest(both, [tmp_path], base=tmp_path, config=config).records == 2
+    assert {r.id: r.modality for r in both.scan()} == {"sign.png#0": "image", "sign.png#1": "text"}
+    assert ingest(both, [tmp_path], base=tmp_path).unchanged == 1
+
+
+def test_a_configuration_is_strict() -> None:
+    whole = IngestConfig(TokensConfig(30, 5), PagesConfig(ocr=True, dpi=72))
+    assert IngestConfig.from_json(json.loads(json.dumps(whole.to_json()))) == whole
+    assert IngestConfig.from_json({}) == IngestConfig()
+    for wrong, said in (
+        ([], "is an object"),
+        ({"nope": 1}, "unknown key 'nope'"),
+        ({"parsing": {"kind": "nope"}}, "one of 'text', 'pages'"),
+        ({"parsing": {"kind": "text", "dpi": 3}}, "unknown key 'dpi'"),
+        ({"parsing": {"kind": "text", "ocr": 1}}, "must be true or false"),
+        ({"parsing": {"kind": "pages", "dpi": 5}}, "dpi is 5"),
+        ({"chunking": {"kind": "paragraphs", "size": 5}}, "its key is 'max_characters'"),
+        ({"chunking": {"kind": "paragraphs", "max_characters": 0}}, "max_characters is 0"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            IngestConfig.from_json(wrong)

@@ -120,10 +120,11 @@ class KnownDocument:
     picture: bool = False
 
     def is_as(self, sha256: bytes, settings: Mapping[str, Any]) -> bool:
-        """Whether a file with this content, read and cut like this, need not be stored again. Of a picture there is nothing to cut."""
-        if self.picture:
-            settings = {name: value for name, value in settings.items() if name != "chunker"}
-        return self.complete and self.sha256 == sha256 and self.settings == settings and not self.failed
+        """Whether a file with this content, read and cut like this, need not be stored again. Of a picture there may be nothing to cut."""
+        same = self.settings == settings
+        if self.picture and not same:
+            same = self.settings == {name: value for name, value in settings.items() if name != "chunker"}
+        return same and self.complete and self.sha256 == sha256 and not self.failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """From files to records: read by content, cut texts into chunks, embed, store, and say what failed and why."""
 
 from likewise.ingest.chunking import chunk_text
-from likewise.ingest.config import IngestConfig, ParagraphsConfig
+from likewise.ingest.config import IngestConfig, PagesConfig, ParagraphsConfig, TextConfig
 from likewise.ingest.loading import Document, find_files, load
 from likewise.ingest.parsing import (
     Limits,
@@ -23,10 +23,12 @@ __all__ = [
     "IngestConfig",
     "IngestReport",
     "Limits",
+    "PagesConfig",
     "ParagraphsConfig",
     "ParseOptions",
     "Parsed",
     "ParserPool",
+    "TextConfig",
     "Unreadable",
     "chunk_text",
     "find_files",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from likewise.abc.document_rows import NewChunk, NewDocument, Trouble
 from likewise.abc.validation import MAX_ID_LENGTH
 from likewise.errors import InvalidArgument, OptionalDependencyError
 from likewise.ingest.chunking import MAX_CHARACTERS, Chunker, chunk_text
+from likewise.ingest.config import PagesConfig, ParsingConfig, TextConfig
 from likewise.ingest.loading import Document, load
 from likewise.ingest.parsing import Parsed, ParserPool, Unreadable
 from likewise.ingest.parsing.reading import read_bytes
@@ -22,6 +24,8 @@ __all__ = ["Cutter", "Seen", "printable"]
 _LONGEST_SOURCE = MAX_ID_LENGTH - 12
 #: Characters of a title or name, and the number of keywords, that go into the metadata of each record.
 _LONGEST_FACT, _MOST_KEYWORDS = 500, 50
+#: Bytes of the pages of one document as pictures.
+_MOST_DRAWN = 200 << 20
 _NO_DIGEST = bytes(32)
 
 
@@ -48,6 +52,7 @@ class Cutter:
     owner: str = ""
     chunker: Chunker | None = None
     max_characters: int = MAX_CHARACTERS
+    parsing: ParsingConfig = field(default_factory=TextConfig)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -58,6 +63,8 @@ class Cutter:
             made["chunker"] = self.chunker.settings
         elif self.max_characters != MAX_CHARACTERS:
             made["chunker"] = f'{{"kind": "paragraphs", "max_characters": {self.max_characters}}}'
+        if self.parsing != TextConfig():
+            made["parsing"] = json.dumps({"kind": self.parsing.kind, **asdict(self.parsing)}, sort_keys=True)
         if self.owner:
             made["owner"] = self.owner
         if self.metadata:
@@ -88,17 +95,46 @@ class Cutter:
         """The document that the file is now, or why it is none."""
         stage = "parsing"
         try:
-            document = load(seen.path, pool=self.pool)
-            if document.kind == "image" and not self.pictures:
-                raise Unreadable(f"a picture, and {self.embedder!r} embeds text only", stage=stage)
+            document = load(seen.path, pool=self.pool, textless=self._draws)
+            if document.kind == "image" and not self.pictures and not document.text:
+                raise Unreadable(self._textless(), stage=stage)
+            drawn = self._drawn(document)
             stage = "chunking"
-            return self._cut(seen.source, document)
+            return self._cut(seen.source, document, drawn)
         except Unreadable as error:
             return Trouble(seen.source, error.reason, error.stage, seen.sha256, seen.size)
         except (OptionalDependencyError, InvalidArgument) as error:
             return Trouble(seen.source, str(error), stage, seen.sha256, seen.size)
 
-    def _cut(self, source: str, document: Document) -> NewDocument:
+    @property
+    def _draws(self) -> bool:
+        """Whether the pages of a PDF become pictures."""
+        return isinstance(self.parsing, PagesConfig) and self.pictures
+
+    def _textless(self) -> str:
+        if self.parsing.ocr:
+            return f"a picture without text, and {self.embedder!r} embeds text only"
+        return f"a picture, and {self.embedder!r} embeds text only: have its text read by ocr, or choose a model for pictures"
+
+    def _drawn(self, document: Document) -> list[NewChunk]:
+        """The pages of a PDF as pictures, if they are wanted."""
+        if not isinstance(self.parsing, PagesConfig) or not self._draws or document.media_type != "application/pdf":
+            if document.kind == "text" and not document.text.strip():
+                raise Unreadable("it holds no text, and only the pages of a PDF are drawn", stage="parsing")
+            return []
+        drawn: list[NewChunk] = []
+        size = 0
+        for number, picture in self.pool.pages(read_bytes(document.path), path=document.path, dpi=self.parsing.dpi):
+            size += len(picture)
+            if size > _MOST_DRAWN:
+                raise Unreadable(
+                    f"its pages as pictures have more than {_MOST_DRAWN >> 20} MiB: lower dpi, or split the document",
+                    stage="parsing",
+                )
+            drawn.append(NewChunk(image=picture, page=number))
+        return drawn
+
+    def _cut(self, source: str, document: Document, drawn: Sequence[NewChunk]) -> NewDocument:
         parsed = document.parsed
         settings = self.settings
         metadata: dict[str, Any] = {
@@ -110,8 +146,11 @@ class Cutter:
             "bytes": document.size,
             **_said(parsed),
         }
-        if "chunker" in settings and document.kind == "text":
-            metadata["chunker"] = settings["chunker"]
+        chunks = [*self._chunks(document), *drawn]
+        whole = len(chunks) == 1 and chunks[0].image is not None
+        if whole:
+            settings = {name: value for name, value in settings.items() if name != "chunker"}
+        metadata.update({name: settings[name] for name in ("chunker", "parsing") if name in settings})
         for name, value in (("tenant", self.tenant), ("owner", self.owner)):
             if value:
                 metadata[name] = value
@@ -121,22 +160,26 @@ class Cutter:
             sha256=bytes.fromhex(document.digest),
             size=document.size,
             media_type=document.media_type,
-            chunks=self._chunks(document),
+            chunks=chunks,
             metadata=metadata,
-            settings=settings if document.kind == "text" else {k: v for k, v in settings.items() if k != "chunker"},
+            settings=settings,
             title=str(title) if title else None,
             language=str(language) if language else None,
             characters=len(document.text),
-            whole=document.kind == "image",
+            whole=whole,
         )
 
     def _chunks(self, document: Document) -> list[NewChunk]:
-        if document.kind == "image":
-            return [NewChunk(image=document.data)]
+        """The picture itself, where pictures are embedded, and then the text, of a picture that which was read in it."""
+        picture = [NewChunk(image=document.data)] if document.kind == "image" and self.pictures else []
+        if not document.text:
+            return picture
         if self.chunker is None:
-            return [NewChunk(text=part) for part in chunk_text(document.text, max_characters=self.max_characters)]
+            return picture + [
+                NewChunk(text=part) for part in chunk_text(document.text, max_characters=self.max_characters)
+            ]
         pages = document.parsed.pages if document.parsed is not None else ()
-        return [
+        return picture + [
             NewChunk(
                 text=chunk.embedded,
                 start=chunk.start,
@@ -163,6 +206,7 @@ def _said(parsed: Parsed | None) -> dict[str, str | int | list[str]]:
         "title": parsed.title,
         "author": parsed.author,
         "language": parsed.language,
+        "language_detected": parsed.language_detected,
         "created": parsed.created,
         "modified": parsed.modified,
         "keywords": list(parsed.keywords),

@@ -28,7 +28,7 @@ from likewise.ingest.chunking import MAX_CHARACTERS, Chunker
 from likewise.ingest.config import IngestConfig, ParagraphsConfig
 from likewise.ingest.cutting import Cutter, Seen
 from likewise.ingest.loading import find_files
-from likewise.ingest.parsing import ParserPool
+from likewise.ingest.parsing import ParseOptions, ParserPool
 from likewise.ingest.report import FileFailure, IngestReport
 
 __all__ = ["ingest"]
@@ -74,7 +74,7 @@ def ingest(
     those of another tenant are not touched, whatever their names. ``dry_run`` stores nothing, and says what would be done and how long it would take.
     ``only`` says of a file whether it is to be looked at.
 
-    ``config`` says how files are cut, and is stored with the collection: what is ingested later is cut so too. Without it, and where nothing
+    ``config`` says how files are read and cut, and is stored with the collection: what is ingested later is read and cut so too. Without it, and where nothing
     is stored, texts are cut at their paragraphs. ``max_characters`` (of paragraphs) and ``chunker`` are for this call alone. Of what a chunker has cut, the metadata of each record say where in the
     file its text stands (``start``, ``end``, in characters), its ``tokens``, the ``headings`` above it, the ``page`` on which it begins, and the ``prefix`` that its content begins
     with, where there are any, and the ``chunker``'s settings. A file that was cut with other settings is cut and stored again.
@@ -95,12 +95,12 @@ def ingest(
     documents = collection.documents(tenant=tenant, owner=owner)
     if (max_characters is not None) + (chunker is not None) + (config is not None) > 1:
         raise InvalidArgument("give one of max_characters=, chunker= and config=: each says how texts are cut")
+    chosen = _config(documents, config, dry_run=dry_run)
     if max_characters is None and chunker is None:
-        config = _config(documents, config, dry_run=dry_run)
-        chunker = config.chunker(collection.embedder)
-        if isinstance(config.chunking, ParagraphsConfig):
-            max_characters = config.chunking.max_characters
-    with ParserPool() as pool:
+        chunker = chosen.chunker(collection.embedder)
+        if isinstance(chosen.chunking, ParagraphsConfig):
+            max_characters = chosen.chunking.max_characters
+    with ParserPool(options=ParseOptions(ocr=chosen.parsing.ocr)) as pool:
         cutter = Cutter(
             pool=pool,
             pictures="image" in collection.embedder.card.modalities,
@@ -110,6 +110,7 @@ def ingest(
             owner=owner,
             chunker=chunker,
             max_characters=max_characters or MAX_CHARACTERS,
+            parsing=chosen.parsing,
             metadata=dict(metadata or {}),
         )
         run = _Run(documents, cutter, collection.embedder, share=copies == "skip", dry=dry_run, progress=progress)

@@ -15,7 +15,8 @@ from likewise.abc.vector_stores import VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
 from likewise.errors import CollectionNotFound, InvalidArgument
-from likewise.ingest import FileFailure, IngestConfig, IngestReport, find_files, ingest
+from likewise.ingest import FileFailure, IngestConfig, IngestReport, ParagraphsConfig, find_files, ingest
+from likewise.ingest.config import CutConfig, PagesConfig
 from likewise.schema import CollectionSpec, Gin, Hnsw
 
 HELP = "store pictures, texts and documents in a collection"
@@ -51,6 +52,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--size", type=int, metavar="TOKENS", help="with --chunker: the most tokens of a chunk")
     parser.add_argument(
+        "--ocr",
+        action="store_true",
+        help="read the text in pictures and scans too, remembered for the collection; needs the extra ocr",
+    )
+    parser.add_argument(
+        "--pages",
+        action="store_true",
+        help="store the pages of PDF as pictures beside their text, remembered for the collection",
+    )
+    parser.add_argument(
         "--metadata", metavar="JSON", help="what to put into the metadata of every record, as an object"
     )
     parser.add_argument("--owner", metavar="NAME", default="", help="whose the documents are")
@@ -84,12 +95,11 @@ def run(context: Context) -> int:
     total = sum(1 for _, problem in find_files(Path(p) for p in options.paths) if problem is None)
     if options.watch and options.dry_run:
         raise InvalidArgument("--watch goes on and --dry-run does nothing: give one of them")
-    config, metadata = _config(options), _object(options.metadata, "--metadata")
-    if config is None and options.size is not None:
+    metadata = _object(options.metadata, "--metadata")
+    if options.chunker is None and options.size is not None:
         raise InvalidArgument("--size is the most tokens of a chunk: give --chunker too")
     how: dict[str, Any] = {
         "base": options.base,
-        "config": config,
         "metadata": metadata,
         "owner": options.owner,
         "tenant": options.tenant,
@@ -99,8 +109,7 @@ def run(context: Context) -> int:
     started = time.monotonic()
     with context.store() as store:
         collection = _collection(store, options.collection, options.embedder, dry_run=options.dry_run)
-        if isinstance(config, str):
-            how["config"] = _of_kind(config, options.size, collection)
+        how["config"] = _config(options, collection)
         if options.watch:
             return _watch(context, collection, how)
         with output.progress("embedding files", total) as advance:
@@ -193,27 +202,37 @@ def _watch(context: Context, collection: Collection, how: Mapping[str, Any]) -> 
     return Exit.OK
 
 
-def _config(options: argparse.Namespace) -> IngestConfig | str | None:
-    """What --chunker says: a configuration, a kind, or nothing."""
-    said: str | None = options.chunker
-    if said is None or not said.lstrip().startswith("{"):
-        return said
-    if options.size is not None:
-        raise InvalidArgument("--size is for a kind of --chunker; the object has a size of its own")
-    return IngestConfig.from_json({"chunking": _object(said, "--chunker")})
+def _config(options: argparse.Namespace, collection: Collection) -> IngestConfig | None:
+    """What is remembered, with what the options say otherwise; None if they say nothing."""
+    if options.chunker is None and not options.ocr and not options.pages:
+        return None
+    config = IngestConfig.from_json(collection.documents().config() or {})
+    if options.chunker is not None:
+        config = dataclasses.replace(config, chunking=_chunking(options.chunker, options.size, collection))
+    if options.pages:
+        ocr = options.ocr or config.parsing.ocr
+        config = dataclasses.replace(config, parsing=PagesConfig(ocr=ocr))
+    elif options.ocr:
+        config = dataclasses.replace(config, parsing=dataclasses.replace(config.parsing, ocr=True))
+    return config
 
 
-def _of_kind(kind: str, size: int | None, collection: Collection) -> IngestConfig:
-    """The configuration of a kind; without a size, what the model reads, up to 256 tokens."""
-    if kind == "paragraphs":
+def _chunking(said: str, size: int | None, collection: Collection) -> CutConfig:
+    """What --chunker says, an object or a kind; without a size, what the model reads, up to 256 tokens."""
+    if said.lstrip().startswith("{"):
+        if size is not None:
+            raise InvalidArgument("--size is for a kind of --chunker; the object has a size of its own")
+        return IngestConfig.from_json({"chunking": _object(said, "--chunker")}).chunking
+    if said == "paragraphs":
         if size is not None:
             raise InvalidArgument(
                 'paragraphs are measured in characters: --chunker \'{"kind": "paragraphs", "max_characters": 900}\''
             )
-        return IngestConfig()
+        return ParagraphsConfig()
     embedder = collection.embedder
     most = embedder.card.max_tokens if embedder is not None else None
-    return IngestConfig.from_json({"chunking": {"kind": kind, "size": size or min(most or _USUAL_SIZE, _USUAL_SIZE)}})
+    whole = {"kind": said, "size": size or min(most or _USUAL_SIZE, _USUAL_SIZE)}
+    return IngestConfig.from_json({"chunking": whole}).chunking
 
 
 def _object(text: str | None, option: str) -> dict[str, Any] | None:
