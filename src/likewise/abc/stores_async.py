@@ -17,6 +17,7 @@ from likewise.abc.columns import Columns
 from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import MODALITIES, Embedder, ImageInput, Modality
 from likewise.abc.embedding_async import AsyncEmbedding, AsyncKnown
+from likewise.abc.feeds import Feed, Payload, Position
 from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
 from likewise.abc.recent import RecentQueries
@@ -25,7 +26,7 @@ from likewise.abc.similarities import Similarities, check_calibrated, check_simi
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks
 from likewise.calibration import PRIOR, Calibration
-from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
+from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound, UnsupportedFeature
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
 from likewise.records import Include, LoadProgress, LoadReport, Page, Record, SearchResults, VectorInput
 from likewise.schema import CollectionSpec, IndexInfo, IndexProgress, MetadataIndex, VectorHealth, VectorIndex
@@ -468,6 +469,16 @@ class AsyncCollection(ABC):
     @abstractmethod
     async def _sample(self, count: int, modality: Modality | None) -> list[Record]:
         """Records drawn at random, with their own vectors; at most ``count``, of this modality if one is given."""
+
+    def _feed(
+        self, holds: frozenset[Payload], *, name: str | None, how: Literal["log", "triggers"] | None = None
+    ) -> Feed:
+        """What tells a copy of the rows' changes; ``name``: a copy can go on later under it."""
+        raise UnsupportedFeature("following a collection", backend=type(self).__module__.split(".")[-2])
+
+    async def _position(self) -> Position:
+        """Everything that was committed before the call is at or before it."""
+        raise UnsupportedFeature("following a collection", backend=type(self).__module__.split(".")[-2])
 
     def _modality_filter(self, modality: Modality) -> Filter:
         if not self._spec.multimodal:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from likewise.abc.columns import Columns
 from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
+from likewise.abc.feeds import Feed, Payload, Position
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark, is_held
 from likewise.abc.specs import stored_calibration
@@ -35,6 +36,7 @@ from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed import borrow
 from likewise.backends.postgres.connection import Database, Row, run
+from likewise.backends.postgres.following import open_feed
 from likewise.backends.postgres.health import look_at_vectors
 from likewise.backends.postgres.indexing import IndexBuilder
 from likewise.backends.postgres.loading import Load, check_claims
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresCollection"]
 
-#: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
+#: Seconds until the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
 _NEAREST_FIRST = itemgetter("distance", "id")
 
@@ -468,6 +470,14 @@ class PostgresCollection(Collection):
             hits += sum(result.distance <= furthest for result in approximately)
             total += len(exactly)
         return min(1.0, hits / total)
+
+    def _feed(
+        self, holds: frozenset[Payload], *, name: str | None, how: Literal["log", "triggers"] | None = None
+    ) -> Feed:
+        return open_feed(self._database.source.conninfo, self._known, holds, name, how)
+
+    def _position(self) -> Position:
+        return Position(self._fetch(statements.position(self._known))[0]["position"])
 
     def _calibration(self) -> Calibration | None:
         return stored_calibration(self._table().spec)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from likewise.abc.columns import Columns
 from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
+from likewise.abc.feeds import Feed, Payload, Position
 from likewise.abc.loading_async import AsyncPart
 from likewise.abc.sources import LoadMark, is_held
 from likewise.abc.specs import stored_calibration
@@ -34,6 +35,7 @@ from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed_async import borrow
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, run
+from likewise.backends.postgres.following import open_feed
 from likewise.backends.postgres.health_async import look_at_vectors
 from likewise.backends.postgres.indexing_async import AsyncIndexBuilder
 from likewise.backends.postgres.loading_async import AsyncLoad, check_claims
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncPostgresCollection"]
 
-#: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
+#: Seconds until the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
 _NEAREST_FIRST = itemgetter("distance", "id")
 
@@ -467,6 +469,14 @@ class AsyncPostgresCollection(AsyncCollection):
             hits += sum(result.distance <= furthest for result in approximately)
             total += len(exactly)
         return min(1.0, hits / total)
+
+    def _feed(
+        self, holds: frozenset[Payload], *, name: str | None, how: Literal["log", "triggers"] | None = None
+    ) -> Feed:
+        return open_feed(self._database.source.conninfo, self._known, holds, name, how)
+
+    async def _position(self) -> Position:
+        return Position((await self._fetch(statements.position(self._known)))[0]["position"])
 
     async def _calibration(self) -> Calibration | None:
         return stored_calibration((await self._table()).spec)
