@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from psycopg import AsyncConnection, sql
@@ -59,6 +59,7 @@ class LogFeed(Feed):
         self._publication = 0
         self._slot = ""
         self._snapshot: str | None = None
+        self._rows: AsyncGenerator[Rows, None] | None = None
         self._start = self._kept = 0
         self._transactions: Transactions | None = None
         self._answer_due: float | None = None
@@ -98,10 +99,14 @@ class LogFeed(Feed):
         self._snapshot = made[2]
         return False
 
-    async def snapshot(self) -> AsyncIterator[Rows]:
+    def snapshot(self) -> AsyncIterator[Rows]:
         if self._followed is None or self._snapshot is None:
             raise InvalidArgument("a snapshot is read once, when begin() has said that it is needed, before commits()")
-        followed, snapshot, self._snapshot = self._followed, self._snapshot, None
+        self._rows = self._read_rows(self._followed, self._snapshot)
+        self._snapshot = None
+        return self._rows
+
+    async def _read_rows(self, followed: Followed, snapshot: str) -> AsyncGenerator[Rows, None]:
         reader = RowsReader(followed.held)
         connection = await connect(self._conninfo, self._application)
         try:
@@ -237,6 +242,9 @@ class LogFeed(Feed):
         if watch is not None:
             watch.cancel()
             await asyncio.wait([watch])
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            await rows.aclose()
         stream, self._stream = self._stream, None
         self._transactions = None
         if stream is not None:
