@@ -32,7 +32,7 @@ class Copy:
 
     feed: Feed
     rows: dict[str, Held] = field(default_factory=dict)
-    position: Position = Position("")
+    position: Position = field(default_factory=lambda: Position(""))
     commits: list[Commit] = field(default_factory=list)
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None

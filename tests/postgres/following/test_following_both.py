@@ -40,8 +40,10 @@ CHANGES = {
         "insert into things (id, vector) values ('r1', '[5,5,5]')",
     ],
     "upsert": [
-        "insert into things (id, vector) values ('r1', '[7,7,7]'), ('n1', '[8,8,8]')"
-        " on conflict (id) do update set vector = excluded.vector"
+        (
+            "insert into things (id, vector) values ('r1', '[7,7,7]'), ('n1', '[8,8,8]')"
+            " on conflict (id) do update set vector = excluded.vector"
+        )
     ],
     "do nothing": ["insert into things (id, vector) values ('r1', '[7,7,7]') on conflict (id) do nothing"],
     "new id": ["update things set id = 'moved' where id = 'r5'"],
@@ -56,8 +58,10 @@ CHANGES = {
         "insert into things (id, vector) values ('r5', '[1,1,1]')",
     ],
     "merge": [
-        "merge into things as t using (values ('r1'), ('m1')) as s(id) on t.id = s.id"
-        " when matched then delete when not matched then insert (id, vector) values (s.id, '[2,2,2]')"
+        (
+            "merge into things as t using (values ('r1'), ('m1')) as s(id) on t.id = s.id"
+            " when matched then delete when not matched then insert (id, vector) values (s.id, '[2,2,2]')"
+        )
     ],
     "savepoint": [
         "insert into things (id, vector) values ('kept', '[1,1,1]')",

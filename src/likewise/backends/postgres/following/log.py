@@ -26,7 +26,7 @@ from likewise.backends.postgres.following import _slots
 from likewise.backends.postgres.following._held import RowsReader, check_holds, mismatch
 from likewise.backends.postgres.following._positions import log_place, log_position
 from likewise.backends.postgres.following._table import Followed, close, connect, look
-from likewise.backends.postgres.following._transactions import Transactions
+from likewise.backends.postgres.following._transactions import IN_MEMORY, Transactions
 from likewise.backends.postgres.following.stream import Keepalive, Replication, read, status
 from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
 
@@ -143,7 +143,7 @@ class LogFeed(Feed):
             raise InvalidArgument("begin() comes before commits()")
         await stream.command(_slots.start_command(self._slot, self._start, followed.oid))
         self._snapshot = None
-        transactions = self._transactions = Transactions(followed.held, followed.oid, self._start)
+        transactions = self._transactions = Transactions(followed.held, followed.oid, self._start, in_memory=IN_MEMORY)
         self._watch = asyncio.create_task(self._keep_watch(stream, followed))
         told = self._start
         while True:
