@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import psycopg
+from psycopg import sql
 
 import likewise
 from likewise import AsyncCollection, AsyncVectorStore, CollectionSpec
@@ -64,7 +65,8 @@ class Copy:
             case Put(id=id_, vectors=vectors, payload=payload, was=was):
                 before = self.rows.pop(was, {}) if was is not None else self.rows.get(id_, {})
                 told: Held = {f"vector {n}": None if v is None else v.tolist() for n, v in vectors.items()}
-                self.rows[id_] = {**before, **told, **payload}
+                told |= {str(part): value for part, value in payload.items()}
+                self.rows[id_] = before | told
                 assert len(self.rows[id_]) == 4, "what is left out was there before"
             case Gone(id=id_):
                 self.rows.pop(id_, None)
@@ -152,8 +154,8 @@ def stored(url: str, table: str = "things", parts: Sequence[str] = ("metadata", 
     """What the table has, as a copy should have it."""
     with psycopg.connect(url) as connection:
         found = connection.execute(
-            psycopg.sql.SQL("select id, vector::text, vector_title::text, metadata::text, content from {}").format(
-                psycopg.sql.Identifier(table)
+            sql.SQL("select id, vector::text, vector_title::text, metadata::text, content from {}").format(
+                sql.Identifier(table)
             )
         ).fetchall()
     rows = {}
@@ -173,4 +175,4 @@ def run(url: str, *statements: str, parameters: Mapping[str, Any] | None = None)
     """Run statements, each a transaction of its own."""
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
-            connection.execute(statement, parameters)  # type: ignore[call-overload]
+            connection.execute(statement, parameters)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable
 
 import psycopg
 import pytest
 
 from likewise import AsyncCollection, CollectionNotFound, InvalidArgument, Record, SchemaMismatch
-from likewise.abc.feeds import Cleared, Gone, Position, Put
+from likewise.abc.feeds import Cleared, Commit, Gone, Position, Put
 
 from .helpers import SPEC, How, following, opened, opened_store, run, stored
 
@@ -97,7 +96,7 @@ async def test_what_a_transaction_did(url: str, how: How, what: str) -> None:
             assert copy.rows == stored(url)
             with psycopg.connect(url) as connection:
                 for statement in CHANGES[what]:
-                    connection.execute(statement)  # type: ignore[call-overload]
+                    connection.execute(statement)
             assert (await copy.at(await collection._position())).rows == stored(url)
             assert len([c for c in copy.commits if c.changes]) <= 1, "it is told whole"
 
@@ -205,18 +204,16 @@ async def test_the_sum_of_snapshot_and_commits_while_others_write(url: str, how:
         async with following(collection, how) as copy:
             assert_pairs(copy.rows)
             seen = 0
+            apply = copy.apply
 
-            def check(apply: Callable[[object], None] = copy.apply) -> Callable[[object], None]:
-                def checked(commit: object) -> None:
-                    nonlocal seen
-                    apply(commit)
-                    seen += 1
-                    if seen % 20 == 0:
-                        assert_pairs(copy.rows)
+            def checked(commit: Commit) -> None:
+                nonlocal seen
+                apply(commit)
+                seen += 1
+                if seen % 20 == 0:
+                    assert_pairs(copy.rows)
 
-                return checked
-
-            copy.apply = check()  # type: ignore[method-assign, assignment]
+            copy.apply = checked  # type: ignore[method-assign]
             await asyncio.sleep(1.5)
             stop.set()
             written = sum(await asyncio.gather(*writers))

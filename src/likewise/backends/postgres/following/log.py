@@ -28,7 +28,7 @@ from likewise.backends.postgres.following._positions import log_place, log_posit
 from likewise.backends.postgres.following._table import Followed, close, connect, look
 from likewise.backends.postgres.following._transactions import IN_MEMORY, Transactions
 from likewise.backends.postgres.following.stream import Keepalive, Replication, read, status
-from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
+from likewise.errors import BackendUnavailable, CollectionNotFound, InvalidArgument, LikewiseError
 
 __all__ = ["LogFeed"]
 
@@ -124,6 +124,8 @@ class LogFeed(Feed):
                                 yield rows
                 if (rows := reader.read(b"".join(pieces))) is not None:
                     yield rows
+            if not reader.ended:
+                raise BackendUnavailable("the server sent a part of the rows only")
         finally:
             await close(connection)
 
