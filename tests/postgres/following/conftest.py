@@ -11,7 +11,7 @@ import pytest
 from .helpers import How
 
 
-@pytest.fixture(params=["log"])
+@pytest.fixture(params=["log", "triggers"])
 def how(request: pytest.FixtureRequest) -> How:
     """Each way to follow."""
     way: How = request.param

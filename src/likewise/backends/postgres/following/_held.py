@@ -28,7 +28,7 @@ from likewise.schema import CollectionSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Held", "Layout", "RowsReader", "check_holds", "held_columns", "mismatch"]
+__all__ = ["Held", "Layout", "RowsReader", "check_holds", "held_columns", "mismatch", "vector_in"]
 
 _ORDER: tuple[Payload, ...] = ("metadata", "content", "modality", "content_id")
 _START = b"PGCOPY\n\xff\r\n\x00"
@@ -151,7 +151,7 @@ class Layout:
         for name, at, element, dimension in self._vectors:
             value = _plain(row[at])
             if value is not UNCHANGED:
-                vectors[name] = None if value is None else _vector(value, element, dimension)
+                vectors[name] = None if value is None else vector_in(value, element, dimension)
         payload: dict[Payload, bytes | None] = {}
         for part, at in self._payload:
             value = _plain(row[at])
@@ -173,7 +173,8 @@ def _text(data: bytes) -> str:
         raise BackendError(f"the server sent an id that is not UTF-8: {data!r:.80}") from error
 
 
-def _vector(data: bytes, element: Element, dimension: int) -> NDArray[np.float32]:
+def vector_in(data: bytes, element: Element, dimension: int) -> NDArray[np.float32]:
+    """The vector in pgvector's binary format; ``BackendError`` if it is of another dimension."""
     if not data.startswith(_header(dimension)) or len(data) != _size(element, dimension):
         raise BackendError(f"the server sent a vector that is not of dimension {dimension}")
     return unpack_vector(data, element)

@@ -23,17 +23,15 @@ from likewise.abc.feeds import Commit, Feed, Payload, Position, Rows
 from likewise.backends.postgres._errors import translating
 from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.following import _slots
-from likewise.backends.postgres.following._held import RowsReader, check_holds, mismatch
+from likewise.backends.postgres.following._held import check_holds, mismatch
 from likewise.backends.postgres.following._positions import log_place, log_position
-from likewise.backends.postgres.following._table import Followed, close, connect, look
+from likewise.backends.postgres.following._table import Followed, close, connect, look, read_rows
 from likewise.backends.postgres.following._transactions import IN_MEMORY, Transactions
 from likewise.backends.postgres.following.stream import Keepalive, Replication, read, status
-from likewise.errors import BackendUnavailable, CollectionNotFound, InvalidArgument, LikewiseError
+from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
 
 __all__ = ["LogFeed"]
 
-#: Rows of the snapshot that are given together.
-SNAPSHOT_ROWS = 5_000
 #: Seconds between looks at the table: whether it is there, and still published. Somebody in a hurry has it looked at sooner.
 _LOOK_SECONDS, _HURRIED_LOOK_SECONDS = 1.0, 0.1
 #: Seconds after which the server is told how far we are though it has not asked: it gives up on a reader that says nothing for a minute.
@@ -107,33 +105,17 @@ class LogFeed(Feed):
         return self._rows
 
     async def _read_rows(self, followed: Followed, snapshot: str) -> AsyncGenerator[Rows, None]:
-        reader = RowsReader(followed.held)
         connection = await connect(self._conninfo, self._application)
+        rows = read_rows(connection, self._schema, followed)
         try:
             with translating(self._spec.name):
                 await connection.execute("begin isolation level repeatable read read only")
                 await connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
-                async with connection.cursor() as cursor, cursor.copy(self._copied(followed)) as copy:
-                    pieces: list[bytes] = []
-                    async for piece in copy:
-                        pieces.append(bytes(piece))
-                        if len(pieces) >= SNAPSHOT_ROWS:
-                            rows = reader.read(b"".join(pieces))
-                            pieces.clear()
-                            if rows is not None:
-                                yield rows
-                if (rows := reader.read(b"".join(pieces))) is not None:
-                    yield rows
-            if not reader.ended:
-                raise BackendUnavailable("the server sent a part of the rows only")
+            async for part in rows:
+                yield part
         finally:
+            await rows.aclose()
             await close(connection)
-
-    def _copied(self, followed: Followed) -> sql.Composed:
-        columns = sql.SQL(", ").join(map(sql.Identifier, followed.held.columns))
-        return sql.SQL("COPY {} ({}) TO STDOUT (FORMAT binary)").format(
-            sql.Identifier(self._schema, self._spec.name), columns
-        )
 
     @property
     def position(self) -> Position:
