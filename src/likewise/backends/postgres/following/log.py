@@ -77,6 +77,7 @@ class LogFeed(Feed):
         self._failure = None
         self._sql = await connect(self._conninfo, self._application)
         followed = self._followed = await look(self._sql, self._schema, self._spec, self._holds)
+        _slots.check_server(followed)
         _slots.check_identity(self._spec.name, followed)
         self._publication = await _slots.publish(self._sql, self._schema, self._spec.name, followed)
         self._stream = await Replication.connect(
