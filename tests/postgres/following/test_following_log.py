@@ -157,6 +157,18 @@ async def test_a_slot_that_the_server_gave_up(url: str) -> None:
         await forget(collection)
 
 
+async def test_what_is_kept_for_a_collection_goes_with_it(url: str) -> None:
+    async with opened_store(url) as store:
+        collection = await store.collection("things")
+        async with following(collection, "log", name="mine"):
+            pass
+        await store.drop_collection("things")
+        assert not publications(url)
+        assert slots(url), "the slot is the copy's, and only its owner can say that it does not come again"
+        await forget(collection)
+        assert not slots(url)
+
+
 async def test_two_cannot_share_a_name(url: str) -> None:
     async with opened(url) as collection:
         await some(collection)
