@@ -169,6 +169,25 @@ async def test_what_is_kept_for_a_collection_goes_with_it(url: str) -> None:
         assert not slots(url)
 
 
+async def test_a_beginning_that_is_broken_off_leaves_nothing(url: str) -> None:
+    """A slot is made when the transactions that write have ended. Who does not wait for that has no slot."""
+    async with opened(url) as collection:
+        with psycopg.connect(url) as writing:
+            writing.execute("create table long_one (n int)")
+            feed = collection._feed(ALL, name="mine", how="log")
+            beginning = asyncio.create_task(feed.begin(None))
+            for _ in range(100):
+                await asyncio.sleep(0.05)
+                if slots(url):
+                    break
+            assert not beginning.done()
+            beginning.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await beginning
+            await feed.aclose()
+        assert not slots(url)
+
+
 async def test_two_cannot_share_a_name(url: str) -> None:
     async with opened(url) as collection:
         await some(collection)
