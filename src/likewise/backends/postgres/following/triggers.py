@@ -4,7 +4,8 @@ A position is a snapshot. The changes since are asked for at once when somebody 
 wakes us: NOTIFY would have all who commit wait for each other, and who waits for a copy asks it to hurry anyway.
 
 What is told of a row is what it is at the next snapshot, so several commits may come as one. All that changed between two snapshots is
-in memory at once: that of a load of 100,000 rows is as large as those rows.
+in memory at once: that of a load of 100,000 rows is as large as those rows. Triggers on statements do not fire for rows that a subscription of
+PostgreSQL's own logical replication writes: a table that is filled so is followed by the log.
 """
 
 from __future__ import annotations
