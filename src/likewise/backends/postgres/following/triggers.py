@@ -183,12 +183,13 @@ class TriggerFeed(Feed):
         return Put(id_, vectors, payload)
 
     async def _check(self, connection: AsyncConnection[Any], followed: Followed) -> None:
+        # The triggers first: they may go with the table, which is the better error.
+        enabled, origin = await _notes.origin(connection, followed)
         now = await look(connection, self._schema, self._spec, self._holds)
         if now.oid != followed.oid:
             raise CollectionNotFound(self._spec.name)
         if now.held != followed.held:
             raise mismatch(self._spec.name, ["its columns were altered"])
-        enabled, origin = await _notes.origin(connection, followed)
         if not enabled or origin != self._origin:
             raise mismatch(self._spec.name, ["the triggers that note its changes were altered"])
 
