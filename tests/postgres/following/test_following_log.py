@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ import likewise
 from likewise import AsyncCollection, InvalidArgument, Record, SchemaMismatch, UnsupportedFeature
 from likewise.abc.feeds import Position
 from likewise.backends.postgres._install import resource
+from likewise.backends.postgres.embedded import EmbeddedServer
 from likewise.backends.postgres.following import log
 from likewise.backends.postgres.following._positions import log_place, log_position
 from likewise.errors import BackendConflict, BackendError, BackendUnavailable
@@ -344,6 +346,28 @@ async def test_tables_that_cannot_be_followed(url: str) -> None:
                     with pytest.raises(UnsupportedFeature, match="BYPASSRLS"):
                         await refused.begin(None)
         assert not await feed.begin(None)
+
+
+def test_a_hot_standby_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(0o711)
+    with EmbeddedServer(tmp_path / "postgres") as server, likewise.connect(server.url()) as store:
+        store.ensure_collection(SPEC)
+    (configuration,) = (tmp_path / "postgres").rglob("postgresql.conf")
+    (configuration.parent / "standby.signal").touch(mode=0o644)
+    with EmbeddedServer(tmp_path / "postgres") as server:
+        asyncio.run(_refused(server.url()))
+
+
+async def _refused(url: str) -> None:
+    async with await likewise.connect_async(url) as store:
+        collection = await store.collection("things")
+        assert log_place(await collection._position()) > 0
+        for how in ("log", "triggers", None):
+            async with collection._feed(ALL, name=None, how=how) as feed:
+                with pytest.raises(UnsupportedFeature, match="connect to the primary"):
+                    await feed.begin(None)
 
 
 @contextlib.contextmanager
