@@ -349,15 +349,12 @@ async def test_tables_that_cannot_be_followed(url: str) -> None:
         assert not await feed.begin(None)
 
 
-def test_a_hot_standby_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o711)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(0o711)
-    with EmbeddedServer(tmp_path / "postgres") as server, likewise.connect(server.url()) as store:
+def test_a_hot_standby_is_refused(folder: Path) -> None:
+    with EmbeddedServer(folder / "postgres") as server, likewise.connect(server.url()) as store:
         store.ensure_collection(SPEC)
-    (configuration,) = (tmp_path / "postgres").rglob("postgresql.conf")
+    (configuration,) = (folder / "postgres").rglob("postgresql.conf")
     (configuration.parent / "standby.signal").touch(mode=0o644)
-    with EmbeddedServer(tmp_path / "postgres") as server:
+    with EmbeddedServer(folder / "postgres") as server:
         asyncio.run(_refused(server.url()))
 
 
