@@ -68,13 +68,12 @@ class RecordDocuments(Documents):
         return None
 
     def set_config(self, config: Mapping[str, Any]) -> None:
-        self._refuse()
+        """There is no place for it; it has to be given each time."""
 
     def _refuse(self) -> NoReturn:
+        backend = type(self._collection).__module__.split(".")[-2]
         raise UnsupportedFeature(
-            "a list of documents",
-            backend="collection's",
-            hint="its records are there, with their source in the metadata",
+            "a list of documents", backend=backend, hint="its records are there, with their source in the metadata"
         )
 
     # --- ingestion --------------------------------------------------------------------------------------------------------------

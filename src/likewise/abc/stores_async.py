@@ -17,6 +17,7 @@ from likewise.abc.columns import Columns
 from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import MODALITIES, Embedder, ImageInput, Modality
 from likewise.abc.embedding_async import AsyncEmbedding, AsyncKnown
+from likewise.abc.feeds import Feed, Payload, Position
 from likewise.abc.frames import Frame
 from likewise.abc.loading_async import AsyncPart, AsyncPartsLoad
 from likewise.abc.recent import RecentQueries
@@ -25,7 +26,7 @@ from likewise.abc.similarities import Similarities, check_calibrated, check_simi
 from likewise.abc.sources import LoadMark, Piece, check_token, pieces
 from likewise.abc.validation import Prepared, as_records, check_limit, check_top_k, chunks
 from likewise.calibration import PRIOR, Calibration
-from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound
+from likewise.errors import InvalidArgument, InvalidRecord, RecordNotFound, UnsupportedFeature
 from likewise.filters import And, Column, Eq, Filter, Not, Where, check_filter
 from likewise.records import Include, LoadProgress, LoadReport, Page, Record, SearchResults, VectorInput
 from likewise.schema import CollectionSpec, IndexInfo, IndexProgress, MetadataIndex, VectorHealth, VectorIndex
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from likewise.abc.documents_async import AsyncDocuments
-
 __all__ = ["AsyncCollection", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
 
 #: Rows in one statement on the ordinary path of writing, and records that are embedded together.
@@ -167,10 +167,9 @@ class AsyncCollection(ABC):
         """The record with this id; ``RecordNotFound`` if there is none."""
         if not isinstance(record_id, str):
             raise InvalidArgument(f"an id is text, not {type(record_id).__name__}; get_many takes several")
-        found = await self.get_many([record_id], include=include)
-        if not found:
-            raise RecordNotFound(record_id, collection=self.name)
-        return found[0]
+        for record in await self.get_many([record_id], include=include):
+            return record
+        raise RecordNotFound(record_id, collection=self.name)
 
     @abstractmethod
     async def count(self, where: Where = None) -> int:
@@ -356,7 +355,7 @@ class AsyncCollection(ABC):
         self._spec = replace(self._spec, calibration=calibration)
 
     def documents(self, *, tenant: str = "", owner: str = "") -> AsyncDocuments:
-        """The files that were ingested into the collection, those that are stored through it for this tenant and owner."""
+        """The files that were ingested into the collection; what is stored by way of it is this tenant's and owner's."""
         from likewise.abc.record_documents_async import AsyncRecordDocuments
 
         return AsyncRecordDocuments(self, tenant=tenant, owner=owner)
@@ -460,10 +459,7 @@ class AsyncCollection(ABC):
 
     @abstractmethod
     async def _write_part(self, part: AsyncPart, *, replace: bool, progress: Progress | None) -> int:
-        """Store the rows of a part, and where it has a token its mark: all or nothing. The number of ids.
-
-        ``BackendConflict`` if the stored mark is no longer the one before the part.
-        """
+        """Store a part's rows and, where it has a token, its mark, all or nothing; the number of ids. ``BackendConflict`` if the mark has moved on."""
 
     @abstractmethod
     async def _calibration(self) -> Calibration | None:
@@ -477,11 +473,19 @@ class AsyncCollection(ABC):
     async def _sample(self, count: int, modality: Modality | None) -> list[Record]:
         """Records drawn at random, with their own vectors; at most ``count``, of this modality if one is given."""
 
+    def _feed(
+        self, holds: frozenset[Payload], *, name: str | None, how: Literal["log", "triggers"] | None = None
+    ) -> Feed:
+        """What tells a copy of the rows' changes; ``name``: a copy can go on later under it."""
+        raise UnsupportedFeature("following a collection", backend=type(self).__module__.split(".")[-2])
+
+    async def _position(self) -> Position:
+        """Everything that was committed before the call is at or before it."""
+        raise UnsupportedFeature("following a collection", backend=type(self).__module__.split(".")[-2])
+
     def _modality_filter(self, modality: Modality) -> Filter:
         if not self._spec.multimodal:
-            raise InvalidArgument(
-                f"collection {self.name!r} is not multimodal, so target_modality has nothing to choose from"
-            )
+            raise InvalidArgument(f"collection {self.name!r} is not multimodal: it has no target_modality")
         self._check_modality(modality, "target_modality")
         return Eq(Column("modality"), modality)
 

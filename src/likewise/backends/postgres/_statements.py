@@ -36,6 +36,7 @@ __all__ = [
     "make_statement",
     "may_copy",
     "move_staged",
+    "position",
     "rebuildable",
     "sample_records",
     "sample_vectors",
@@ -135,6 +136,17 @@ def scan(
         parameters.add(limit + 1, sql.SQL("bigint")),
     )
     return make_statement(text, parameters)
+
+
+def position(table: Table) -> Statement:
+    """How far the database is, as ``following`` counts."""
+    flushed = "pg_catalog.pg_logical_emit_message(false, 'likewise.position', '', true)"
+    if table.server.version < 170_000:
+        flushed = (
+            "case when set_config('synchronous_commit', 'local', true) <> ''"
+            " then pg_catalog.pg_logical_emit_message(true, 'likewise.position', '') end"
+        )
+    return Statement(sql.Composed([own_sql(resource("position.sql").replace("@flushed@", flushed))]), {}, {})
 
 
 def sample_vectors(table: Table, name: str, sample: int) -> Statement:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from likewise.abc.columns import Columns
 from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
+from likewise.abc.feeds import Feed, Payload, Position
 from likewise.abc.loading import Part
 from likewise.abc.sources import LoadMark, is_held
 from likewise.abc.specs import stored_calibration
@@ -31,11 +32,13 @@ from likewise.backends.postgres import _ddl
 from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._planner import FilterMemory
+from likewise.backends.postgres._recall import overlap
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed import borrow
 from likewise.backends.postgres.connection import Database, Row, run
 from likewise.backends.postgres.documents import PostgresDocuments
+from likewise.backends.postgres.following import open_feed
 from likewise.backends.postgres.health import look_at_vectors
 from likewise.backends.postgres.indexing import IndexBuilder
 from likewise.backends.postgres.loading import Load, check_claims
@@ -64,7 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresCollection"]
 
-#: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
+#: Seconds until the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
 _NEAREST_FIRST = itemgetter("distance", "id")
 
@@ -465,13 +468,15 @@ class PostgresCollection(Collection):
             return 1.0
         truth = self.search_many(asked, top_k=k, using=using, include=(), exact=True)
         found = self.search_many(asked, top_k=k, using=using, include=(), ef_search=ef_search)
-        hits = total = 0
-        for exactly, approximately in zip(truth, found, strict=True):
-            # A record as near as the k-th is as good an answer: ties and duplicates are no misses.
-            furthest = exactly[-1].distance + 1e-6
-            hits += sum(result.distance <= furthest for result in approximately)
-            total += len(exactly)
-        return min(1.0, hits / total)
+        return overlap(truth, found)
+
+    def _feed(
+        self, holds: frozenset[Payload], *, name: str | None, how: Literal["log", "triggers"] | None = None
+    ) -> Feed:
+        return open_feed(self._database.source.conninfo, self._known, holds, name, how)
+
+    def _position(self) -> Position:
+        return Position(self._fetch(statements.position(self._known))[0]["position"])
 
     def _calibration(self) -> Calibration | None:
         return stored_calibration(self._table().spec)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from likewise.abc.columns import Columns
 from likewise.abc.digests import StoredVector
 from likewise.abc.embedder import Embedder, Modality
+from likewise.abc.feeds import Feed, Payload, Position
 from likewise.abc.loading_async import AsyncPart
 from likewise.abc.sources import LoadMark, is_held
 from likewise.abc.specs import stored_calibration
@@ -30,11 +31,13 @@ from likewise.backends.postgres import _ddl
 from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._planner import FilterMemory
+from likewise.backends.postgres._recall import overlap
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed_async import borrow
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, run
 from likewise.backends.postgres.documents_async import AsyncPostgresDocuments
+from likewise.backends.postgres.following import open_feed
 from likewise.backends.postgres.health_async import look_at_vectors
 from likewise.backends.postgres.indexing_async import AsyncIndexBuilder
 from likewise.backends.postgres.loading_async import AsyncLoad, check_claims
@@ -63,7 +66,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncPostgresCollection"]
 
-#: After this many seconds the table is looked at again, for indexes that somebody else has built or dropped.
+#: Seconds until the table is looked at again, for indexes that somebody else has built or dropped.
 _TABLE_SECONDS = 60.0
 _NEAREST_FIRST = itemgetter("distance", "id")
 
@@ -464,13 +467,15 @@ class AsyncPostgresCollection(AsyncCollection):
             return 1.0
         truth = await self.search_many(asked, top_k=k, using=using, include=(), exact=True)
         found = await self.search_many(asked, top_k=k, using=using, include=(), ef_search=ef_search)
-        hits = total = 0
-        for exactly, approximately in zip(truth, found, strict=True):
-            # A record as near as the k-th is as good an answer: ties and duplicates are no misses.
-            furthest = exactly[-1].distance + 1e-6
-            hits += sum(result.distance <= furthest for result in approximately)
-            total += len(exactly)
-        return min(1.0, hits / total)
+        return overlap(truth, found)
+
+    def _feed(
+        self, holds: frozenset[Payload], *, name: str | None, how: Literal["log", "triggers"] | None = None
+    ) -> Feed:
+        return open_feed(self._database.source.conninfo, self._known, holds, name, how)
+
+    async def _position(self) -> Position:
+        return Position((await self._fetch(statements.position(self._known)))[0]["position"])
 
     async def _calibration(self) -> Calibration | None:
         return stored_calibration((await self._table()).spec)

@@ -38,6 +38,8 @@ class Source(ABC):
     private: bool = False
     #: Whether each call has a transaction of its own, so that nothing of ours comes into one of the caller's.
     separate: bool = False
+    #: What connections like these are made with, where it is known.
+    conninfo: str | None = None
 
     @abstractmethod
     def connection(self) -> AbstractContextManager[Connection[Any]]:
@@ -54,6 +56,7 @@ class OwnPool(Source):
     separate = True
 
     def __init__(self, conninfo: str, *, max_connections: int) -> None:
+        self.conninfo = conninfo
         self._pool = ConnectionPool(
             conninfo,
             kwargs={"autocommit": True},

@@ -37,6 +37,8 @@ class AsyncSource(ABC):
     private: bool = False
     #: Whether each call has a transaction of its own, so that nothing of ours comes into one of the caller's.
     separate: bool = False
+    #: What connections like these are made with, where it is known.
+    conninfo: str | None = None
 
     @abstractmethod
     def connection(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
@@ -53,6 +55,7 @@ class AsyncOwnPool(AsyncSource):
     separate = True
 
     def __init__(self, conninfo: str, *, max_connections: int) -> None:
+        self.conninfo = conninfo
         self._pool = AsyncConnectionPool(
             conninfo,
             kwargs={"autocommit": True},
