@@ -289,14 +289,17 @@ def test_tenants_do_not_know_of_each_other(notes: Collection, tmp_path: Path) ->
     for tenant in ("north", "south"):
         report = ingest(notes, [tmp_path], base=tmp_path, tenant=tenant)
         assert (report.stored, report.duplicates) == (1, 0)
-    assert contents(notes) == {"north:a.txt#0": "the same", "south:a.txt#0": "the same"}
+    assert contents(notes) == {"north//a.txt#0": "the same", "south//a.txt#0": "the same"}
     assert notes.count(Eq(Metadata("tenant"), "north")) == 1
     assert [d.tenant for d in notes.documents().scan(tenant="south").documents] == ["south"]
     assert notes.documents(tenant="north").forget(["a.txt"]) == 1
-    assert list(contents(notes)) == ["south:a.txt#0"]
+    assert list(contents(notes)) == ["south//a.txt#0"]
     (tmp_path / "a.txt").unlink()
     assert ingest(notes, [tmp_path], base=tmp_path, tenant="north", prune=True).pruned == 0
     assert notes.count() == 1
+    for name in ("a/b", "line\nbreak", "n" * 101):
+        with pytest.raises(InvalidArgument, match="tenant is"):
+            ingest(notes, [tmp_path], tenant=name)
 
 
 def test_pruning_takes_only_what_is_gone_from_the_folder(notes: Collection, tmp_path: Path) -> None:

@@ -88,8 +88,11 @@ class NewDocument:
 
 
 def record_id(source: str, ordinal: int | None, tenant: str = "") -> str:
-    """The id of a chunk's record: the source and the chunk's number, from 0; of a picture the source alone."""
-    name = source if not tenant else f"{tenant}:{source}"
+    """The id of a chunk's record: the source and the chunk's number, from 0; of a picture the source alone.
+
+    A tenant's begin with its name and ``//``, which is in no tenant's name and in no path, so that nobody has the ids of another.
+    """
+    name = source if not tenant else f"{tenant}//{source}"
     return name if ordinal is None else f"{name}#{ordinal}"
 
 

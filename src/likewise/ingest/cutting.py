@@ -77,7 +77,7 @@ class Cutter:
         name = printable(
             path.relative_to(self.base).as_posix() if inside and self.base is not None else path.as_posix()
         )
-        longest = _LONGEST_SOURCE - (len(self.tenant) + 1 if self.tenant else 0)
+        longest = _LONGEST_SOURCE - (len(self.tenant) + 2 if self.tenant else 0)
         if len(name) > longest:
             name = f"{name[: longest - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         return name

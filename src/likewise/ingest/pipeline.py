@@ -88,6 +88,8 @@ def ingest(
     for name, value in (("tenant", tenant), ("owner", owner)):
         if not isinstance(value, str) or len(value) > 100 or not value.isprintable():
             raise InvalidArgument(f"{name} is {value!r:.80}; it must be text of at most 100 printable characters")
+    if "/" in tenant:
+        raise InvalidArgument(f"tenant is {tenant!r}; it must have no '/' in it")
     threads = min(4, os.cpu_count() or 1) if workers is None else workers
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
         raise InvalidArgument(f"workers is {workers!r:.80}; it must be a whole number from 1 to 64")
