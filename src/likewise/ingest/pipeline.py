@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +32,8 @@ from likewise.ingest.report import FileFailure, IngestReport
 
 __all__ = ["ingest"]
 
+#: Processes that parse, and those that read text in pictures, of which each takes a gigabyte.
+_MOST_WORKERS, _MOST_READERS = 4, 2
 #: Files that are looked up together.
 _WINDOW = 64
 #: Documents are embedded together until they are so many, or have so many chunks or bytes.
@@ -65,7 +66,7 @@ def ingest(
 
     A picture becomes one record, whose id is its path; a text one record a chunk, with the ids ``path#0``, ``path#1`` … The path is
     absolute, or relative to ``base``. What a document says of itself (title, author, language, dates, keywords) is in the metadata, with
-    what ``metadata`` says of all of them. Documents are parsed in ``workers`` processes (as many as there are processors, up to 4): what hangs
+    what ``metadata`` says of all of them. Documents are parsed in ``workers`` processes (as many as there are processors, up to 4, or 2 that read text in pictures): what hangs
     or crashes one is a failure of that file. ``progress`` is called with the number of files done and of all files. The collection needs
     an embedder. ``NotFound`` if a path does not exist.
 
@@ -90,9 +91,6 @@ def ingest(
             raise InvalidArgument(f"{name} is {value!r:.80}; it must be text of at most 100 printable characters")
     if "/" in tenant:
         raise InvalidArgument(f"tenant is {tenant!r}; it must have no '/' in it")
-    threads = min(4, os.cpu_count() or 1) if workers is None else workers
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
-        raise InvalidArgument(f"workers is {workers!r:.80}; it must be a whole number from 1 to 64")
     roots = [Path(path) for path in paths]
     documents = collection.documents(tenant=tenant, owner=owner)
     if (max_characters is not None) + (chunker is not None) + (config is not None) > 1:
@@ -102,6 +100,11 @@ def ingest(
         chunker = chosen.chunker(collection.embedder)
         if isinstance(chosen.chunking, ParagraphsConfig):
             max_characters = chosen.chunking.max_characters
+    threads = (
+        min(_MOST_READERS if chosen.parsing.ocr else _MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
+    )
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
+        raise InvalidArgument(f"workers is {workers!r:.80}; it must be a whole number from 1 to 64")
     with ParserPool(options=ParseOptions(ocr=chosen.parsing.ocr)) as pool:
         cutter = Cutter(
             pool=pool,
@@ -308,8 +311,9 @@ class _Run:
             refused.append(Refused(one.document, self._failed[one.document.duplicate_of or ""].reason))
         troubles += [_trouble(one) for one in refused]
         self._stored()
-        storing = partial(copy_context().run, self._store, embedded, troubles)
-        self._storing = (self._writer.submit(storing), batch, refused)
+        context = copy_context()
+        writing = self._writer.submit(lambda: context.run(self._store, embedded, troubles))
+        self._storing = (writing, batch, refused)
 
     def _store(self, embedded: Sequence[EmbeddedDocument], troubles: Sequence[Trouble]) -> StoreReport:
         report = self._documents.store(embedded)
