@@ -198,6 +198,11 @@ class Image:
         Never fewer than ``top_k`` where as many rows match the filter and have the vector. ``ef_search`` is how many candidates the graph
         looks at; more of them find more of the nearest.
         """
+        if where is not None:
+            # What the filter needs of columns is made in steps, between which commits may be applied.
+            for _ in range(len(self._table.ids) + 1):
+                if not self._advance(where):
+                    break
         with self._lock.reading:
             if self.position is None:
                 raise LikewiseError(
@@ -210,6 +215,10 @@ class Image:
                 self._found(index.search(query, top_k, among=among, exact=exact, ef_search=ef_search), top_k, matching)
                 for query in queries
             ]
+
+    def _advance(self, where: Filter) -> bool:
+        with self._lock.reading:
+            return self._columns.advance(where)
 
     def _found(self, near: Any, top_k: int, matching: int) -> Found:
         distances, slots = near.distances, near.slots
@@ -347,7 +356,7 @@ class Image:
     def memory(self) -> dict[str, int]:
         """The bytes that it takes, by part; of texts and identifiers it is an estimate."""
         with self._lock.reading:
-            parts = {"rows": self._table.memory}
+            parts = {"rows": self._table.memory, "columns": self._columns.memory}
             for name, index in self._indexes.items():
                 for part, size in index.memory.items():
                     parts[f"{part}:{name}" if name else part] = size

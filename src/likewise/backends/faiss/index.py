@@ -31,6 +31,7 @@ UNIT = 1e-4
 COMPARED_PART = 0.06
 COMPARED = 2_000
 _MOST_EF = 4_096
+_MOST_SELECTIONS = 64
 _EPSILON = 2.0**-24
 _BATCH = 4_096
 
@@ -47,13 +48,15 @@ class Near:
 class Selection:
     """Vectors to search among: places in the graph, and rows of the tail, both ascending."""
 
-    __slots__ = ("_base", "_bits", "main", "tail")
+    __slots__ = ("_base", "_bits", "main", "parameters", "tail")
 
     def __init__(self, main: NDArray[np.int64], tail: NDArray[np.int64], base: int) -> None:
         self.main = main
         self.tail = tail
         self._base = base
         self._bits: NDArray[np.uint8] | None = None
+        #: For the graph, by how many candidates it is to look at.
+        self.parameters: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self.main) + len(self.tail)
@@ -113,6 +116,7 @@ class VectorIndex:
         self._live_tail: NDArray[np.int64] | None = None
         self._live_main: NDArray[np.int64] | None = None
         self._parameters: dict[int, Any] = {}
+        self._selections: dict[int, tuple[NDArray[np.int64], Selection]] = {}
 
     def __len__(self) -> int:
         return self.slots.count - self.dead_main - self.dead_tail
@@ -153,6 +157,7 @@ class VectorIndex:
         self.tail.append(self._held(vectors, self.slots.count))
         self._note(slots)
         self._live_tail = None
+        self._selections = {}
         if self.graph is not None and self.slots.count - self.base > TAIL:
             self.merging = True
 
@@ -183,6 +188,7 @@ class VectorIndex:
     def _forget(self) -> None:
         self._live_tail = self._live_main = None
         self._parameters = {}
+        self._selections = {}
 
     def merge(self) -> bool:
         """Put the next vectors of the tail into the graph, as many as a step allows, if it is too long; whether it still is."""
@@ -300,7 +306,10 @@ class VectorIndex:
                 parameters = self._usual(graph, max(ef, top_k))
             else:
                 # So many candidates that as many of them match as are looked at without a filter.
-                parameters = graph.parameters(min(_MOST_EF, max(ef, top_k) * self.base // there), among.bits)
+                wide = min(_MOST_EF, max(ef, top_k) * self.base // there)
+                parameters = among.parameters.get(wide)
+                if parameters is None:
+                    parameters = among.parameters[wide] = graph.parameters(wide, among.bits)
             found = graph.search(query, top_k + 4, parameters)
             if len(found) >= top_k:
                 return found, False
@@ -321,11 +330,18 @@ class VectorIndex:
         return known[ef_search]
 
     def select(self, slots: NDArray[np.int64]) -> Selection:
-        """The vectors of slots, to search among until the next change."""
+        """The vectors of slots, to search among until the next change. It is remembered for this very array."""
+        known = self._selections.get(id(slots))
+        if known is not None and known[0] is slots:
+            return known[1]
         places = self.places_of(slots)
         places = np.sort(places[places >= 0])
         split = int(np.searchsorted(places, self.base))
-        return Selection(places[:split], places[split:] - self.first, self.base)
+        made = Selection(places[:split], places[split:] - self.first, self.base)
+        if len(self._selections) >= _MOST_SELECTIONS:
+            self._selections = {}
+        self._selections[id(slots)] = slots, made
+        return made
 
     def _compare_tail(self, query: NDArray[np.float32], top_k: int, among: Selection | None) -> NDArray[np.int64]:
         """The places in the tail that may be among the ``top_k`` nearest."""
