@@ -27,9 +27,12 @@ GRAPH_FROM = 5_000
 TAIL = 2_048
 #: A cosine is an inner product of vectors of length 1. One that is as near to it as this is held as it is, bit for bit.
 UNIT = 1e-4
-#: Of a filter's rows at most this part of all is compared one by one, and always so many.
-COMPARED_PART = 0.06
-COMPARED = 2_000
+#: A filter's rows are compared one by one if they are at most this part of all, and not more than so many; or if they are very few.
+COMPARED_PART = 0.15
+COMPARED_MOST = 50_000
+COMPARED_ALWAYS = 2_000
+#: A filter that has to do with the vectors leaves fewer of a query's neighbours than it leaves of all: so much more is looked at.
+WIDER = 2.0
 _MOST_EF = 4_096
 _MOST_SELECTIONS = 64
 _EPSILON = 2.0**-24
@@ -300,13 +303,16 @@ class VectorIndex:
     ) -> tuple[NDArray[np.int64], bool]:
         """Places in the graph, and whether all were compared."""
         there = self.base - self.dead_main if among is None else len(among.main)
-        if not (exact or there <= max(top_k, COMPARED) or (among is not None and there <= COMPARED_PART * self.base)):
+        few = there <= max(top_k, COMPARED_ALWAYS)
+        if among is not None:
+            few = few or there <= min(COMPARED_MOST, COMPARED_PART * self.base)
+        if not (exact or few):
             ef = ef_search or EF_SEARCH
             if among is None:
                 parameters = self._usual(graph, max(ef, top_k))
             else:
                 # So many candidates that as many of them match as are looked at without a filter.
-                wide = min(_MOST_EF, max(ef, top_k) * self.base // there)
+                wide = min(_MOST_EF, int(WIDER * max(ef, top_k) * self.base / there))
                 parameters = among.parameters.get(wide)
                 if parameters is None:
                     parameters = among.parameters[wide] = graph.parameters(wide, among.bits)
