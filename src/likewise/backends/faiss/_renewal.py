@@ -59,5 +59,5 @@ class Renewal:
             new.tail.append(old.held_at(late))
         new.scaled = old.scaled.picked(taken)
         new.longest, new.uneven = old.longest, old.uneven
-        new.take_slots(old.slots.rows[taken])
+        new.take_slots(old.slots.rows[taken], old.zeros())
         return new

@@ -31,6 +31,9 @@ from likewise.schema import CollectionSpec
 
 __all__ = ["DamagedImage", "Drift", "Found", "Image", "digest"]
 
+#: Rows that ``digest`` looks at before it lets a writer in.
+_DIGESTED = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -290,33 +293,33 @@ class Image:
         rows: list[dict[str, NDArray[np.float32]]] = [{} for _ in found._ids]
         with self._lock.reading:
             for name, places in found._places.items():
-                there = np.flatnonzero(places >= 0)
-                for row, vector in zip(there.tolist(), found._indexes[name].vectors_at(places[there]), strict=True):
-                    vector = vector.copy()
-                    vector.flags.writeable = False
-                    rows[row][name] = vector
+                for row, vector in enumerate(found._indexes[name].vectors_of(places)):
+                    if vector is not None:
+                        rows[row][name] = vector.copy()
+                        rows[row][name].flags.writeable = False
         return rows
 
     def digest(self, ids: Sequence[str] | None = None) -> dict[str, bytes]:
-        """For each row (of these, those that are there) ``digest`` of what is held of it."""
+        """For each row (of these, those that are there) the ``digest`` of what is held of it.
+
+        A thousand rows at a time are of one moment; commits may be applied in between.
+        """
         with self._lock.reading:
-            wanted = (
-                self._table.slot_of
-                if ids is None
-                else {i: s for i in ids if (s := self._table.slot_of.get(i)) is not None}
-            )
-            slots = np.fromiter(wanted.values(), np.int64, len(wanted))
-            places = {name: index.places_of(slots) for name, index in self._indexes.items()}
-            found: dict[str, bytes] = {}
-            for row, (record_id, slot) in enumerate(wanted.items()):
-                vectors = {
-                    name: self._indexes[name].vectors_at(at[row : row + 1])[0] if at[row] >= 0 else None
-                    for name, at in places.items()
-                }
-                found[record_id] = digest(
-                    record_id, vectors, {name: column[slot] for name, column in self._table.payload.items()}
-                )
-            return found
+            wanted = list(self._table.slot_of) if ids is None else list(dict.fromkeys(ids))
+        found: dict[str, bytes] = {}
+        for start in range(0, len(wanted), _DIGESTED):
+            with self._lock.reading:
+                self._digest(wanted[start : start + _DIGESTED], found)
+        return found
+
+    def _digest(self, ids: Sequence[str], found: dict[str, bytes]) -> None:
+        table = self._table
+        slots = {each: slot for each in ids if (slot := table.slot_of.get(each)) is not None}
+        at = np.fromiter(slots.values(), np.int64, len(slots))
+        vectors = {name: index.vectors_of(index.places_of(at)) for name, index in self._indexes.items()}
+        for row, (record_id, slot) in enumerate(slots.items()):
+            payload = {name: column[slot] for name, column in table.payload.items()}
+            found[record_id] = digest(record_id, {name: rows[row] for name, rows in vectors.items()}, payload)
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
 
