@@ -22,7 +22,7 @@ from likewise.backends.faiss._plans import Drift, Plan, plan
 from likewise.backends.faiss._renewal import Renewal, outdated
 from likewise.backends.faiss.columns import Columns, needed
 from likewise.backends.faiss.file import DamagedImage, load_image, save_image
-from likewise.backends.faiss.index import VectorIndex
+from likewise.backends.faiss.index import Near, VectorIndex
 from likewise.backends.faiss.table import Table
 from likewise.errors import LikewiseError
 from likewise.filters import Filter
@@ -201,7 +201,7 @@ class Image:
         Never fewer than ``top_k`` where as many rows match the filter and have the vector. ``ef_search`` is how many candidates the graph
         looks at; more of them find more of the nearest.
         """
-        if where is not None:
+        if where is not None and not self._columns.answered(where):
             # What the filter needs of columns is made in steps, between which commits may be applied.
             for _ in range(len(self._table.ids) + 1):
                 if not self._advance(where):
@@ -215,7 +215,12 @@ class Image:
             among = None if where is None else index.select(self._columns.select(where))
             matching = len(index if among is None else among)
             return [
-                self._found(index.search(query, top_k, among=among, exact=exact, ef_search=ef_search), top_k, matching)
+                self._found(
+                    name,
+                    index.search(query, top_k, among=among, exact=exact, ef_search=ef_search),
+                    top_k,
+                    matching,
+                )
                 for query in queries
             ]
 
@@ -223,27 +228,27 @@ class Image:
         with self._lock.reading:
             return self._columns.advance(where)
 
-    def _found(self, near: Any, top_k: int, matching: int) -> Found:
-        distances, slots = near.distances, near.slots
-        order = np.argsort(distances, kind="stable")
-        distances, slots = distances[order], slots[order]
-        if len(distances) > 1 and (distances[1:] == distances[:-1]).any():
-            ids = self._table.ids_at(slots.tolist())
+    def _found(self, name: str, near: Near, top_k: int, matching: int) -> Found:
+        distances = near.distances
+        order = distances.argsort(kind="stable")
+        distances = distances[order]
+        if (distances[1:] == distances[:-1]).any():
+            ids = self._table.ids_at(near.slots[order].tolist())
             ranks = np.empty(len(ids), np.int64)
             ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-            order = np.lexsort((ranks, distances))
-            distances, slots = distances[order], slots[order]
-        distances, slots = distances[:top_k], slots[:top_k]
+            again = np.lexsort((ranks, distances))
+            order, distances = order[again], distances[again]
+        order = order[:top_k]
+        slots = near.slots[order].astype(np.int64)
         chosen = slots.tolist()
+        places = {name: near.places[order]}
+        if len(self._indexes) > 1:
+            places = {each: places.get(each, index.places_of(slots)) for each, index in self._indexes.items()}
+        payload: dict[Payload, list[bytes | None]] = {
+            each: [column[slot] for slot in chosen] for each, column in self._table.payload.items()
+        }
         return Found(
-            slots,
-            distances,
-            near.exact,
-            matching,
-            self._table.ids_at(chosen),
-            {name: [column[slot] for slot in chosen] for name, column in self._table.payload.items()},
-            self._indexes,
-            {name: index.places_of(slots) for name, index in self._indexes.items()},
+            slots, distances[:top_k], near.exact, matching, self._table.ids_at(chosen), payload, self._indexes, places
         )
 
     def ids(self, found: Found) -> list[str]:

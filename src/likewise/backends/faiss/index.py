@@ -46,9 +46,10 @@ _NOTHING = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """What is near: slots and exact distances, at least as many as asked for where there are so many, in no order."""
+    """What is near: slots, places and exact distances, at least as many as asked for where there are so many, in no order."""
 
-    slots: NDArray[np.int64]
+    slots: NDArray[np.int32]
+    places: NDArray[np.int64]
     distances: NDArray[np.float64]
     exact: bool
 
@@ -282,14 +283,16 @@ class VectorIndex:
         ef_search: int | None,
     ) -> Near:
         """What is nearest to a query, of all vectors or of those of a selection."""
-        near = np.ascontiguousarray(query, np.float32)
+        wide = query.astype(np.float64)
         if self.metric is Metric.COSINE:
-            near = (near / _length(near)).astype(np.float32)
+            near = (wide / math.sqrt(wide.dot(wide))).astype(np.float32)
+        else:
+            near = np.ascontiguousarray(query, np.float32)
         if self.graph is None:
-            return self._near(query, self._compare_tail(near, top_k, among), exact=True)
+            return self._near(wide, self._compare_tail(near, top_k, among), exact=True)
         main, compared = self._search_main(self.graph, near, top_k, among, exact=exact, ef_search=ef_search)
         tail = self._compare_tail(near, top_k, among)
-        return self._near(query, np.concatenate((main, tail)) if len(tail) else main, exact=compared)
+        return self._near(wide, np.concatenate((main, tail)) if len(tail) else main, exact=compared)
 
     def _search_main(
         self,
@@ -386,24 +389,26 @@ class VectorIndex:
         length = 1.0 if self.metric is Metric.COSINE else _length(query)
         return value - 2.0 * (terms + self.uneven) * length * self.longest - self.dimension * 1e-37
 
-    def _near(self, query: NDArray[np.float32], places: NDArray[np.int64], *, exact: bool) -> Near:
-        distances = np.empty(len(places), np.float64)
-        for start in range(0, len(places), _BATCH):
-            part = places[start : start + _BATCH]
-            distances[start : start + _BATCH] = self.distances(query, part)
-        return Near(self.slots.rows[places].astype(np.int64), distances, exact)
+    def _near(self, query: NDArray[np.float64], places: NDArray[np.int64], *, exact: bool) -> Near:
+        if len(places) <= _BATCH:
+            distances = self.distances(query, self.vectors_at(places))
+        else:
+            distances = np.empty(len(places), np.float64)
+            for start in range(0, len(places), _BATCH):
+                part = places[start : start + _BATCH]
+                distances[start : start + _BATCH] = self.distances(query, self.vectors_at(part))
+        return Near(self.slots.rows[places], places, distances, exact)
 
-    def distances(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Distances in float64, as ``likewise.metrics`` has them."""
-        vectors = self.vectors_at(places).astype(np.float64)
-        near = query.astype(np.float64)
+    def distances(self, query: NDArray[np.float64], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Distances in float64, as ``likewise.metrics`` has them; those of equal vectors are equal."""
+        wide = vectors.astype(np.float64)
         if self.metric is Metric.L2:
-            return np.asarray(np.linalg.norm(vectors - near, axis=1))
-        dots = np.einsum("ij,j->i", vectors, near)
+            return np.asarray(np.linalg.norm(wide - query, axis=1))
+        dots = np.einsum("ij,j->i", wide, query)
         if self.metric is Metric.INNER_PRODUCT:
             return np.asarray(-dots)
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) * math.sqrt(near.dot(near))
-        return np.asarray(1.0 - np.clip(dots / lengths, -1.0, 1.0))
+        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide)) * math.sqrt(query.dot(query))
+        return np.asarray(1.0 - np.minimum(np.maximum(dots / lengths, -1.0), 1.0))
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
 
