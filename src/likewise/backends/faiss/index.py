@@ -116,16 +116,13 @@ class VectorIndex:
 
     def filled(self) -> None:
         """Build what is cheaper to build at once, on all processors. Each block of vectors is let go as soon as it is in the graph."""
-        blocks, self._filling = self._filling[::-1], []
+        blocks, self._filling = self._filling, []
         if self.slots.count >= GRAPH_FROM:
             self.graph = Graph(self.dimension, l2=self.metric is Metric.L2)
-            self.graph.reserve(self.slots.count)
+            self.graph.build(blocks)
             self.base = self.first = self.slots.count
-        while blocks:
-            if self.graph is None:
-                self.tail.append(blocks.pop())
-            else:
-                self.graph.add(blocks.pop())
+        for block in blocks:
+            self.tail.append(block)
 
     def put(self, slots: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Give each slot this vector; what it had before is dead. A slot comes once."""
