@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Growing", "Scaled"]
+__all__ = ["Growing", "Scaled", "apart"]
 
 
 class Growing:
@@ -36,6 +37,16 @@ class Growing:
             self._data = grown
         self._data[self.count : wanted] = rows
         self.count = wanted
+
+
+def apart(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A copy in memory of its own, all of which goes back to the system when the copy is let go.
+
+    The C library keeps what is freed of blocks up to 32 MB if anything above it is still used: half as much again as the index at 200,000.
+    """
+    copy = np.frombuffer(mmap.mmap(-1, max(1, vectors.nbytes)), np.float32, vectors.size).reshape(vectors.shape)
+    copy[:] = vectors
+    return copy
 
 
 class Scaled:
