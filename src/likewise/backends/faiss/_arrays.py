@@ -143,7 +143,8 @@ def _pack(wrong: NDArray[np.int64]) -> NDArray[np.uint8]:
     bits = np.zeros((rows, (dimension + 3) // 4 * 4), np.uint8)
     bits[:, :dimension] = wrong % 3
     fours = bits.reshape(rows, bits.shape[1] // 4, 4)
-    return np.asarray(fours[:, :, 0] | fours[:, :, 1] << 2 | fours[:, :, 2] << 4 | fours[:, :, 3] << 6)
+    four = fours[:, :, 0] | fours[:, :, 1] << 2 | fours[:, :, 2] << 4 | fours[:, :, 3] << 6
+    return np.asarray(four, np.uint8)
 
 
 def _unpack(packed: NDArray[np.uint8], dimension: int) -> NDArray[np.int32]:
