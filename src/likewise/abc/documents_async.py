@@ -7,7 +7,7 @@ embedding, which is the same for all, is written here. No driver enters this mod
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,8 @@ class AsyncDocuments(ABC):
         self._collection = collection
         self._tenant = tenant
         self._owner = owner
+        #: Called after records may have changed, for those who keep a copy of them.
+        self.wrote: Callable[[], None] = _nothing
 
     @property
     def tenant(self) -> str:
@@ -189,6 +191,10 @@ class AsyncDocuments(ABC):
     @abstractmethod
     async def _vectors(self, hashes: Sequence[bytes], ids: Sequence[str]) -> Mapping[bytes, StoredVector]:
         """Vectors that the collection has of these contents, by their hashes; ``ids`` are those that the records will have."""
+
+
+def _nothing() -> None:
+    """What is done after a change, unless somebody wants to know."""
 
 
 def _between(runs: Sequence[Run], low: int, high: int) -> list[Run]:

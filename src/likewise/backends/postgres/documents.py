@@ -8,6 +8,7 @@ deletes a document, in SQL or here, deletes all of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection
@@ -113,9 +114,7 @@ class PostgresDocuments(Documents):
 
     def delete(self, documents: int | Iterable[int]) -> int:
         wanted = _ids([documents] if isinstance(documents, int) else documents)
-        table = self._collection._table()
-        check_claims(self._database, table)
-        with self._database.transaction(collection=self._collection.name) as connection:
+        with self._changing() as connection:
             return run(connection, self._statement("delete", ids=wanted))
 
     def sync(self) -> SyncReport:
@@ -165,17 +164,14 @@ class PostgresDocuments(Documents):
         return [row["source"] for row in found]
 
     def forget(self, sources: Sequence[str]) -> int:
-        table = self._collection._table()
-        check_claims(self._database, table)
-        with self._database.transaction(collection=self._collection.name) as connection:
+        with self._changing() as connection:
             return run(connection, self._statement("forget", sources=list(sources), tenant=self._tenant))
 
     def store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
         if not documents:
             return StoreReport()
         table = self._collection._table()
-        check_claims(self._database, table)
-        with self._database.transaction(collection=self._collection.name) as connection:
+        with self._changing() as connection:
             numbers = self._put(connection, documents)
             identifiers = [record_id for one in documents for block in one.blocks for record_id in block.ids]
             stale = self._statement("stale", documents=list(numbers.values()), records=identifiers)
@@ -266,6 +262,16 @@ class PostgresDocuments(Documents):
         element = table.element("")
         found = self._fetch("vectors", hashes=list(hashes))
         return {bytes(row["content_hash"]): stored_vector(row, element) for row in found}
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection[Any]]:
+        """A transaction that changes records, of which those who keep a copy hear, even after an error: it may have been committed."""
+        check_claims(self._database, self._collection._table())
+        try:
+            with self._database.transaction(collection=self._collection.name) as connection:
+                yield connection
+        finally:
+            self.wrote()
 
     # --- statements -------------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ deletes a document, in SQL or here, deletes all of it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncConnection
@@ -116,9 +117,7 @@ class AsyncPostgresDocuments(AsyncDocuments):
 
     async def delete(self, documents: int | Iterable[int]) -> int:
         wanted = _ids([documents] if isinstance(documents, int) else documents)
-        table = await self._collection._table()
-        check_claims(self._database, table)
-        async with self._database.transaction(collection=self._collection.name) as connection:
+        async with self._changing() as connection:
             return await run(connection, await self._statement("delete", ids=wanted))
 
     async def sync(self) -> SyncReport:
@@ -168,17 +167,14 @@ class AsyncPostgresDocuments(AsyncDocuments):
         return [row["source"] for row in found]
 
     async def forget(self, sources: Sequence[str]) -> int:
-        table = await self._collection._table()
-        check_claims(self._database, table)
-        async with self._database.transaction(collection=self._collection.name) as connection:
+        async with self._changing() as connection:
             return await run(connection, await self._statement("forget", sources=list(sources), tenant=self._tenant))
 
     async def store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
         if not documents:
             return StoreReport()
         table = await self._collection._table()
-        check_claims(self._database, table)
-        async with self._database.transaction(collection=self._collection.name) as connection:
+        async with self._changing() as connection:
             numbers = await self._put(connection, documents)
             identifiers = [record_id for one in documents for block in one.blocks for record_id in block.ids]
             stale = await self._statement("stale", documents=list(numbers.values()), records=identifiers)
@@ -269,6 +265,16 @@ class AsyncPostgresDocuments(AsyncDocuments):
         element = table.element("")
         found = await self._fetch("vectors", hashes=list(hashes))
         return {bytes(row["content_hash"]): stored_vector(row, element) for row in found}
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A transaction that changes records, of which those who keep a copy hear, even after an error: it may have been committed."""
+        check_claims(self._database, await self._collection._table())
+        try:
+            async with self._database.transaction(collection=self._collection.name) as connection:
+                yield connection
+        finally:
+            self.wrote()
 
     # --- statements -------------------------------------------------------------------------------------------------------------
 
