@@ -68,7 +68,7 @@ class RecordDocuments(Documents):
         return None
 
     def set_config(self, config: Mapping[str, Any]) -> None:
-        self._refuse()
+        """There is no place for it; it has to be given each time."""
 
     def _refuse(self) -> NoReturn:
         raise UnsupportedFeature(
