@@ -45,7 +45,7 @@ def statements(text: str, *, titles: Sequence[str] = ()) -> list[str]:
     left: list[str] = []
     for block, kind in _blocks(text):
         line = _plain(block)
-        if not line or line.casefold() in known:
+        if not any(c.isalnum() for c in line) or line.casefold() in known:
             continue
         if kind == "row" or (kind == "text" and len(line) <= _LONGEST_TITLE and not _ENDED.search(line)):
             left.append(line)
