@@ -2,7 +2,7 @@
 
 from likewise.search.answering import answer
 from likewise.search.answering_async import answer_async
-from likewise.search.answers import Answer, Citation
+from likewise.search.answers import NOTHING_FOUND, Answer, Citation
 from likewise.search.chat import Chat, Message, OpenAIChat
 
-__all__ = ["Answer", "Chat", "Citation", "Message", "OpenAIChat", "answer", "answer_async"]
+__all__ = ["NOTHING_FOUND", "Answer", "Chat", "Citation", "Message", "OpenAIChat", "answer", "answer_async"]

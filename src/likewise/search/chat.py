@@ -16,7 +16,7 @@ from likewise.embedding._openai import MalformedAnswer, check_base_url
 from likewise.errors import InvalidArgument
 from likewise.search._prompting import Message
 
-__all__ = ["Chat", "Message", "OpenAIChat"]
+__all__ = ["BASE_URL", "Chat", "Message", "OpenAIChat"]
 
 #: Bytes of JSON for each character of a reply: an escaped surrogate pair has twelve for one.
 _BYTES_PER_CHARACTER = 12
