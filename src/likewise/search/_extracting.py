@@ -58,6 +58,8 @@ BACKGROUND = (
 
 #: An answer's cosine stands at least so many standard deviations above the mean of statements that have nothing to do with each other.
 LEAST_STANDING = 4.0
+#: The statement's part in the mean of its own cosine and its passage's: a passage about many things says one of them in a sentence.
+OF_STATEMENT = 0.75
 #: A second statement is to stand at least so high, as a part of the first one's height.
 LEAST_OF_BEST = 0.75
 #: How much the nearness to the question counts against the nearness to what was chosen before.
@@ -90,7 +92,7 @@ def choose(
 ) -> list[Statement]:
     """At most so many of the statements, the most relevant first; none where none says enough about the question.
 
-    Relevance is the mean of two cosines to the question: the statement's and its passage's. With ``judge`` a statement is left out unless it is
+    Relevance is the weighted mean of two cosines to the question: the statement's and its passage's. With ``judge`` a statement is left out unless it is
     more relevant than chance would have it, by the model's own measure. Blocks: the model embeds the statements.
     """
     import numpy as np
@@ -100,7 +102,7 @@ def choose(
     vectors = _units(embedder.embed_passages([statement.text for statement in statements]))
     query = _units(question.vector[np.newaxis])[0]
     places = np.array([statement.passage for statement in statements])
-    relevance = (vectors @ query + (_units(question.passages) @ query)[places]) / 2
+    relevance = OF_STATEMENT * (vectors @ query) + (1 - OF_STATEMENT) * (_units(question.passages) @ query)[places]
     mean, spread = _background(embedder)
     least = max(
         mean + LEAST_STANDING * spread if judge else -np.inf,
