@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import likewise
 from likewise import BackendTimeout, CollectionSpec, InvalidArgument, ModelNotAvailable, Record
+from likewise.abc.embedder import Embedder, ModelCard
 from likewise.abc.stores import Collection
-from likewise.search import Answer, Chat, Citation, Message, answer, answer_async
+from likewise.embedding import load_embedder, register_embedder
+from likewise.search import Answer, Chat, Citation, Message, _extracting, answer, answer_async
+from likewise.search._extracting import BACKGROUND, Question, Statement, choose
 
 FACTS = {
     "returns": "You can return a product within 30 days of purchase. The refund is paid within a week.",
@@ -77,9 +84,9 @@ def test_what_is_not_there_is_not_answered(facts: Collection, question: str) -> 
 
 
 def test_a_similarity_of_the_callers_own_takes_the_judgements_place(facts: Collection) -> None:
-    question = "Who painted the ceiling of the chapel?"
-    assert not answer(facts, question, min_similarity=0.99).found
-    assert answer(facts, question, min_similarity=0.0).found
+    for question in ("Who painted the ceiling of the chapel?", "What is the capital of Mongolia?"):
+        assert not answer(facts, question, min_similarity=0.99).found
+        assert answer(facts, question, min_similarity=0.0).found
 
 
 def test_a_filter_narrows_what_may_answer(facts: Collection) -> None:
@@ -126,6 +133,49 @@ def test_only_so_much_text_is_used(facts: Collection) -> None:
     passages = [line for line in chat.lines if "passage" in line]
     assert sum(len(line["text"]) for line in passages) <= 120
     assert passages[0]["text"] == FACTS["payment"]
+
+
+def test_a_text_that_does_not_fit_ends_with_a_sentence(facts: Collection) -> None:
+    chat = Stand("NO ANSWER")
+    first, second = FACTS["payment"].split(". ")
+    answer(facts, "How do I pay?", chat=chat, top_k=1, most_characters=len(first) + 20)
+    assert chat.lines[0]["text"].rstrip() == f"{first}."
+    answer(facts, "How do I pay?", chat=chat, top_k=1, most_characters=10)
+    assert chat.lines[0]["text"] == first[:10]
+    assert second not in chat.asked[1][1].content
+
+
+class Raised(Embedder):
+    """``mini`` with another number in each vector: of all texts it says that they are much alike, as some models do."""
+
+    def __init__(self) -> None:
+        self._mini = load_embedder("mini")
+
+    @property
+    def card(self) -> ModelCard:
+        return replace(self._mini.card, name="raised", dimension=385, calibration=None, modalities=("text",))
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = self._mini.embed_texts(texts)
+        raised = np.hstack([rows, np.full((len(rows), 1), 2.0, np.float32)])
+        return np.asarray(raised / np.linalg.norm(raised, axis=1, keepdims=True), np.float32)
+
+
+def test_what_answers_is_judged_by_the_models_own_measure(facts: Collection) -> None:
+    register_embedder("raised", lambda _: Raised())
+    with likewise.connect("memory://") as store:
+        other = store.ensure_collection(CollectionSpec("raised", embedder="raised"))
+        other.upsert(Record(name, content=text) for name, text in FACTS.items())
+        assert min(result.score for result in other.search("What is the capital of Mongolia?")) > 0.75
+        questions = (
+            "How long do I have to send something back?",
+            "What is the capital of Mongolia?",
+            "Which credit cards do you accept?",
+            "Who painted the ceiling of the chapel?",
+        )
+        found = [answer(other, question, most_sentences=1) for question in questions]
+    assert [one.text for one in found] == [answer(facts, question, most_sentences=1).text for question in questions]
+    assert [one.found for one in found] == [True, False, True, False]
 
 
 def test_other_models_refuse_too() -> None:
@@ -245,6 +295,7 @@ def test_a_reply_that_is_none_is_an_error(facts: Collection, said: Any) -> None:
         ("How?", {"most_characters": 0}, "most_characters is 0"),
         ("How?", {"most_sentences": 21}, "most_sentences is 21; it must be a whole number from 1 to 20"),
         ("How?", {"min_similarity": 2}, "min_similarity is 2"),
+        ("How?", {"chat": "gpt-any"}, "chat is 'gpt-any'; it must have a name and reply to messages"),
         ("How?", {"where": {"$bad": 1}}, "bad"),
     ],
 )
@@ -276,3 +327,30 @@ def test_the_deadline_is_obeyed_and_known_to_the_model(facts: Collection) -> Non
     with pytest.raises(BackendTimeout), likewise.deadline(0.25):
         answer(facts, "How do I pay?", chat=Stand(slow))
     assert 0 < left[0] <= 0.25
+
+
+def test_the_background_is_embedded_once_and_forgotten_with_its_model() -> None:
+    class Counting(Raised):
+        passages: ClassVar[list[int]] = []
+
+        def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            self.passages.append(len(texts))
+            return super().embed_passages(texts)
+
+    model = Counting()
+    place = id(model)
+    question = Question(model.embed_queries(["How do I pay?"])[0], model.embed_texts(["By card."]))
+    for _ in range(2):
+        assert choose(model, question, [Statement("You pay by card.", 0)], most=3, judge=True)
+    assert Counting.passages == [1, len(BACKGROUND), 1]
+    assert len(set(BACKGROUND)) == len(BACKGROUND) == 32
+    assert place in _extracting._backgrounds
+    del model
+    gc.collect()
+    assert place not in _extracting._backgrounds
+
+
+def test_no_statement_is_chosen_of_none() -> None:
+    model = Raised()
+    question = Question(model.embed_queries(["How do I pay?"])[0], model.embed_texts(["By card."]))
+    assert choose(model, question, [], most=3, judge=False) == []

@@ -5,10 +5,10 @@ Statements are chosen one after the other by maximal marginal relevance (Carbone
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from likewise.abc.embedder import Embedder
 
@@ -67,8 +67,8 @@ RELEVANCE = 0.7
 #: Two statements with a greater cosine say the same.
 SAME = 0.9
 
-#: What each model says of the background: mean and standard deviation.
-_backgrounds: WeakKeyDictionary[Embedder, tuple[float, float]] = WeakKeyDictionary()
+#: What each model says of the background, by the embedder's ``id``: mean and standard deviation. It goes when the embedder does.
+_backgrounds: dict[int, tuple[float, float]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,10 @@ def choose(
     places = np.array([statement.passage for statement in statements])
     relevance = OF_STATEMENT * (vectors @ query) + (1 - OF_STATEMENT) * (_units(question.passages) @ query)[places]
     mean, spread = _background(embedder)
-    least = max(
-        mean + LEAST_STANDING * spread if judge else -np.inf,
-        mean + LEAST_OF_BEST * (float(relevance.max()) - mean),
-    )
+    highest = float(relevance.max())
+    least = highest - (1 - LEAST_OF_BEST) * abs(highest - mean)
+    if judge:
+        least = max(least, mean + LEAST_STANDING * spread)
     alike = vectors @ vectors.T
     open_ = relevance >= least
     chosen: list[int] = []
@@ -126,11 +126,12 @@ def _background(embedder: Embedder) -> tuple[float, float]:
     """Mean and standard deviation of the cosines between statements that have nothing to do with each other; asked once of each model."""
     import numpy as np
 
-    found = _backgrounds.get(embedder)
+    found = _backgrounds.get(id(embedder))
     if found is None:
         cosines = _units(embedder.embed_queries(BACKGROUND)) @ _units(embedder.embed_passages(BACKGROUND)).T
         apart = cosines[~np.eye(len(BACKGROUND), dtype=bool)]
-        found = _backgrounds[embedder] = float(apart.mean()), float(apart.std())
+        found = _backgrounds[id(embedder)] = float(apart.mean()), float(apart.std())
+        weakref.finalize(embedder, _backgrounds.pop, id(embedder), None).atexit = False
     return found
 
 

@@ -11,6 +11,7 @@ from contextvars import copy_context
 
 from likewise._deadline import check_deadline
 from likewise._graphemes import boundary_before
+from likewise._sentences import sentences
 from likewise.abc.running import run_apart, run_blocking
 from likewise.abc.stores import Collection
 from likewise.errors import InvalidArgument, ModelNotAvailable
@@ -62,6 +63,10 @@ def answer(
             f"collection {collection.name!r} has no embedder, which a question needs; make it with one: CollectionSpec(…, embedder='mini')"
         )
     _check(question, top_k, most_characters, most_sentences)
+    if chat is not None and not isinstance(chat, Chat):
+        raise InvalidArgument(
+            f"chat is {chat!r:.80}; it must have a name and reply to messages: give a model, such as OpenAIChat('llama3.1', base_url=…)"
+        )
     found = collection.search(
         question,
         top_k=top_k,
@@ -79,7 +84,7 @@ def answer(
         if len(text) > left:
             if passages and left < _LEAST_OF_A_PASSAGE:
                 break
-            text = text[: boundary_before(text, left, 0)]
+            text = _beginning(text, left)
         passages.append(Passage(result, text))
         left -= len(text)
         if left <= 0:
@@ -89,6 +94,16 @@ def answer(
     if chat is not None:
         return _by_chat(question, passages, chat)
     return _by_extract(collection, question, passages, most_sentences, judge=min_similarity is None)
+
+
+def _beginning(text: str, most: int) -> str:
+    """The sentences that fit into so many characters; of a longer one as much as does."""
+    end = 0
+    for _, stop in sentences(text, 0, len(text)):
+        if stop > most:
+            break
+        end = stop
+    return text[: end or boundary_before(text, most, 0)]
 
 
 def _check(question: object, top_k: object, most_characters: object, most_sentences: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from likewise.records import SearchResult
 
@@ -18,7 +18,7 @@ NOTHING_FOUND = "Nothing was found that answers this."
 class Citation:
     """A passage that an answer rests on; ``[number]`` stands in the answer's text where it does.
 
-    ``quote`` is the passage, ``similarity`` (0 to 1) that of its record to the question. ``source``, ``title``, ``page`` (from 1), ``headings``, and
+    ``quote`` is the passage, as much of it as was used; ``similarity`` (0 to 1) is that of its record to the question. ``source``, ``title``, ``page`` (from 1), ``headings``, and
     ``start`` and ``end`` (characters of the document) are what the record's metadata say, as ingestion writes them; None or empty where
     they do not.
     """
@@ -47,7 +47,7 @@ class Answer:
     text: str
     citations: tuple[Citation, ...]
     found: bool
-    by: Literal["extract"] | str
+    by: str
     question: str
     unknown_citations: tuple[int, ...] = ()
 
