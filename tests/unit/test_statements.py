@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likewise.search._prompting import read_reply
 from likewise.search._statements import statements
 
 PAGE = """\
@@ -67,6 +70,23 @@ def test_sentences_are_found_and_nothing_else() -> None:
 )
 def test_what_is_a_statement(text: str, titles: tuple[str, ...], expected: list[str]) -> None:
     assert statements(text, titles=titles) == expected
+
+
+LONG = 200_000
+
+
+@pytest.mark.parametrize(
+    "part",
+    [".", "?", " ", "\n", "*", "[", "[a](", "![", "|", "| ", "> ", "# ", "- ", "`", "_", "a?*", "=\n", "1. ", "a\n"],
+)
+@pytest.mark.parametrize("end", ["", "x", "x."])
+def test_the_time_grows_with_the_length_alone(part: str, end: str) -> None:
+    text = part * (LONG // len(part)) + end
+    began = time.perf_counter()
+    statements(text)
+    read_reply(text, 3)
+    # Quadratic time is minutes here; linear time is a tenth of a second.
+    assert time.perf_counter() - began < 5
 
 
 @given(st.text(alphabet="ab .?!:#|-*`>[]()1\n=é。", max_size=200))

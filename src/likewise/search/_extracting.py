@@ -108,17 +108,18 @@ def choose(
     least = highest - (1 - LEAST_OF_BEST) * abs(highest - mean)
     if judge:
         least = max(least, mean + LEAST_STANDING * spread)
-    alike = vectors @ vectors.T
-    open_ = relevance >= least
+    left = relevance >= least
+    # The cosine of each statement to the nearest of those chosen.
+    nearest = np.full(len(statements), -1.0)
     chosen: list[int] = []
-    while len(chosen) < most and open_.any():
-        nearest = alike[:, chosen].max(axis=1) if chosen else np.zeros(len(statements))
-        gain = np.where(open_, RELEVANCE * relevance - (1 - RELEVANCE) * nearest, -np.inf)
+    while len(chosen) < most and left.any():
+        gain = np.where(left, RELEVANCE * relevance - (1 - RELEVANCE) * nearest, -np.inf)
         best = int(gain.argmax())
         chosen.append(best)
-        open_ &= alike[:, best] <= SAME
+        nearest = np.maximum(nearest, vectors @ vectors[best])
+        left &= nearest <= SAME
         # Whatever the model says of it.
-        open_[best] = False
+        left[best] = False
     return [statements[place] for place in sorted(chosen, key=lambda place: (-relevance[place], place))]
 
 

@@ -16,6 +16,7 @@ from likewise.abc.running import run_apart, run_blocking
 from likewise.abc.stores import Collection
 from likewise.errors import InvalidArgument, ModelNotAvailable
 from likewise.filters import Where
+from likewise.records import SearchResults
 from likewise.search._extracting import Question, Statement, choose
 from likewise.search._prompting import messages_for, read_reply
 from likewise.search._statements import statements
@@ -75,25 +76,32 @@ def answer(
         target_modality="text" if collection.spec.multimodal else None,
         include=("metadata", "content", "vector"),
     )
-    passages: list[Passage] = []
-    left = most_characters
-    for result in found:
-        text = result.record.content or ""
-        if not text.strip() or any(text == other.result.record.content for other in passages):
-            continue
-        if len(text) > left:
-            if passages and left < _LEAST_OF_A_PASSAGE:
-                break
-            text = _beginning(text, left)
-        passages.append(Passage(result, text))
-        left -= len(text)
-        if left <= 0:
-            break
+    passages = _passages(found, most_characters)
     if not passages:
         return _nothing(question, "extract" if chat is None else chat.name)
     if chat is not None:
         return _by_chat(question, passages, chat)
     return _by_extract(collection, question, passages, most_sentences, judge=min_similarity is None)
+
+
+def _passages(found: SearchResults, most: int) -> list[Passage]:
+    """The different texts of what was found, best first, with so many characters in all; the last may be cut."""
+    passages: list[Passage] = []
+    seen: set[str] = set()
+    for result in found:
+        whole = result.record.content or ""
+        if not whole.strip() or whole in seen:
+            continue
+        seen.add(whole)
+        if len(whole) <= most:
+            passages.append(Passage(result, whole))
+            most -= len(whole)
+            continue
+        if not passages or most >= _LEAST_OF_A_PASSAGE:
+            text = _beginning(whole, most)
+            passages += [Passage(result, text)] if text.strip() else []
+        break
+    return passages
 
 
 def _beginning(text: str, most: int) -> str:
@@ -103,7 +111,7 @@ def _beginning(text: str, most: int) -> str:
         if stop > most:
             break
         end = stop
-    return text[: end or boundary_before(text, most, 0)]
+    return text[:end] if text[:end].strip() else text[: boundary_before(text, most, 0)]
 
 
 def _check(question: object, top_k: object, most_characters: object, most_sentences: object) -> None:
