@@ -82,6 +82,11 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/testing/clauses_search_async.py", "src/likewise/testing/clauses_search.py"),
     Twin("src/likewise/testing/clauses_similarity_async.py", "src/likewise/testing/clauses_similarity.py"),
     Twin(
+        "src/likewise/search/answering_async.py",
+        "src/likewise/search/answering.py",
+        words={"answer_async": "answer"},
+    ),
+    Twin(
         "src/likewise/_connect_async.py",
         "src/likewise/_connect.py",
         words={"connect_async": "connect", "attach_async": "attach"},

@@ -88,6 +88,7 @@ MODULES = (
     "likewise.calibration",
     "likewise.ingest",
     "likewise.ingest.chunking",
+    "likewise.search",
     "likewise.backends.postgres.embedded",
     "likewise.testing.database",
 )

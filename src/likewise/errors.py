@@ -14,7 +14,7 @@
     ├── SchemaMismatch                   the stored collection is not what the specification says
     ├── UnsupportedFeature               this backend, by its capabilities, cannot do that
     ├── OptionalDependencyError (ImportError)   an extra is not installed; the text names it
-    ├── ModelNotAvailable                an embedding model that could not be loaded, or whose server refuses
+    ├── ModelNotAvailable                a model that could not be loaded, or whose server refuses
     │   ├── ModelUnreachable             its server does not answer, or wants us to wait too long: retry
     │   └── BudgetExceeded               the tokens that an embedder may spend are used up
     └── BackendError                     the database failed or refused; ``sqlstate`` says why
@@ -176,7 +176,7 @@ class OptionalDependencyError(LikewiseError, ImportError):
 
 
 class ModelNotAvailable(LikewiseError):
-    """An embedding model could not be loaded, or the server that has it refuses, or gives something else."""
+    """A model could not be loaded, or the server that has it refuses, or gives something else."""
 
     def __init__(self, message: str, *, model: str) -> None:
         super().__init__(message)
@@ -184,7 +184,7 @@ class ModelNotAvailable(LikewiseError):
 
 
 class ModelUnreachable(ModelNotAvailable):
-    """The server of an embedding model does not answer, or wants us to wait longer than we may. Retry it later.
+    """The server of a model does not answer, or wants us to wait longer than we may. Retry it later.
 
     ``attempts`` says how often it was asked, ``retry_after`` how many seconds it wants us to wait, where it said so.
     """

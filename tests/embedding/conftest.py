@@ -49,7 +49,7 @@ def embedder_of(server: Server, waits: list[float]) -> Iterator[Callable[..., Op
             waits.append(seconds)
             return stop.is_set()
 
-        embedder._wait = wait
+        embedder._server.wait = wait
         made.append(embedder)
         return embedder
 

@@ -99,7 +99,7 @@ def test_what_says_nothing_of_a_wait_is_passed_over(
 def test_it_really_waits(server: Server, embedder_of: Make) -> None:
     server.script.append(problem(429, retry_after_ms="50"))
     embedder = embedder_of()
-    embedder._wait = threading.Event.wait
+    embedder._server.wait = threading.Event.wait
     started = time.monotonic()
     embedder.embed_texts(TEXTS)
     assert time.monotonic() - started >= 0.05
@@ -118,7 +118,7 @@ def test_nobody_waits_on_when_another_part_of_the_call_has_failed(server: Server
 
     server.answer = lambda seen: busy(seen) if seen.texts == ["a"] else failing(seen)
     embedder = embedder_of(max_batch=1, concurrency=2)
-    embedder._wait = threading.Event.wait
+    embedder._server.wait = threading.Event.wait
     started = time.monotonic()
     with pytest.raises(ModelNotAvailable, match="refuses the key"):
         embedder.embed_texts(["a", "b"])

@@ -25,7 +25,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("calibration", "metrics"),
     ("_deadline",),
     ("errors",),
-    ("_json",),
+    ("_json", "_sentences"),
+    ("_graphemes",),
 )
 
 #: Where the house is put together: these may import every floor, and be imported from above the backends.

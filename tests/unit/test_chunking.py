@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from likewise import _sentences
+from likewise._graphemes import LONGEST, boundary_after
 from likewise.embedding import mini
 from likewise.embedding.hashing import HashingEmbedder
 from likewise.errors import InvalidArgument
@@ -23,9 +25,7 @@ from likewise.ingest.chunking import (
     SemanticChunker,
     SentenceChunker,
     TokenChunker,
-    _sentences,
 )
-from likewise.ingest.chunking._graphemes import LONGEST, boundary_after
 from likewise.ingest.chunking._spans import MOST_CHARACTERS
 
 _VOCABULARY = Tokenizer.from_file(str(Path(mini.__file__).parent / "models" / "mini" / "tokenizer.json"))

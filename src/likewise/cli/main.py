@@ -25,6 +25,7 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = (
     "demo",
     "search",
+    "ask",
     "ingest",
     "watch",
     "unwatch",

@@ -1,48 +1,37 @@
 """Models behind the embeddings API of OpenAI, or of any server that speaks the same protocol.
 
-Here is what waits: connections, threads, retries, the budget. What is said, and what answers mean, is in ``_openai``. No environment
+Here are threads and the budget. Requests and retries are ``_asking``'s; what is said, and what answers mean, is in ``_openai``. No environment
 variable is read here for a key or an address; ``registry`` does that for ``openai:…``.
 """
 
 from __future__ import annotations
 
-import itertools
-import logging
 import math
-import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from likewise._deadline import check_deadline, remaining
 from likewise.abc.embedder import Embedder, ModelCard
-from likewise.embedding._http import Answer, Endpoint, Lost, TooLarge, Unusable
+from likewise.embedding._asking import BASE_URL, Refused, Server, Stopped
 from likewise.embedding._openai import (
     Batch,
-    MalformedAnswer,
     check_base_url,
     estimated_tokens,
-    host_of,
     least_tokens,
     make_card,
     plan,
     read_answer,
-    read_problem,
     request_body,
     split_variant,
-    wait_asked,
 )
-from likewise.embedding._spending import Ledger, Usage
+from likewise.embedding._spending import Bill, Ledger, Usage
 from likewise.embedding.texts import check_texts
 from likewise.errors import (
-    BackendTimeout,
     InvalidArgument,
     ModelNotAvailable,
-    ModelUnreachable,
 )
 
 if TYPE_CHECKING:
@@ -51,16 +40,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAIEmbedder"]
 
-BASE_URL = "https://api.openai.com/v1"
 DEFAULT_VARIANT = "text-embedding-3-small"
-#: Seconds: the longest pause before the second attempt, doubled before each further one, and the longest of all.
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 NO_KEY = "needs a key: give api_key, or set OPENAI_API_KEY where the model is loaded by its name"
 #: A server may answer with indented JSON and sixteen digits a number; more than this for each number is not an answer.
 MOST_BYTES_PER_NUMBER = 64
-
-_log = logging.getLogger("likewise.embedding")
-_random = random.SystemRandom()
 
 
 class OpenAIEmbedder(Embedder):
@@ -117,24 +100,31 @@ class OpenAIEmbedder(Embedder):
                 raise InvalidArgument(f"{name} is {seconds}; it must be a positive number of seconds")
         self._model = model
         self._base_url = check_base_url(base_url)
-        # A function, so that the key is in no attribute.
-        self._key: Callable[[], str | None] = (lambda: api_key) if isinstance(api_key, str | None) else api_key
         self._card, self._dimensions = make_card(
             model, dimensions, shorten, max_tokens=max_tokens, query_prompt=query_prompt, passage_prompt=passage_prompt
         )
-        self._max_retries = max_retries
-        self._retry_for = float(retry_for)
         self._concurrency = self.calls_at_once = concurrency
-        self._endpoint = Endpoint(
-            f"{self._base_url}/embeddings", bearer=self._bearer, timeout=float(timeout), concurrency=concurrency
-        )
         self._max_batch = max_batch
         self._max_request_tokens = max_request_tokens
-        self._ledger = Ledger(self._card.name, budget)
+        self._ledger = ledger = Ledger(self._card.name, budget)
+        self._server = Server(
+            self._base_url,
+            "/embeddings",
+            name=self._card.name,
+            gives="vectors",
+            # A function, so that the key is in no attribute.
+            key=(lambda: api_key) if isinstance(api_key, str | None) else api_key,
+            no_key=NO_KEY,
+            settings="the model's name, its dimension and base_url",
+            timeout=float(timeout),
+            max_retries=max_retries,
+            retry_for=float(retry_for),
+            concurrency=concurrency,
+            counted=lambda: ledger.count(requests=1),
+            again=lambda: ledger.count(retries=1),
+        )
         #: Whether the server has answered a request, which proves its address, the key and the model's settings right.
         self._answered = False
-        #: Waits so many seconds, or until the call is given up, which it then says.
-        self._wait: Callable[[threading.Event, float], bool] = threading.Event.wait
 
     @classmethod
     def from_variant(
@@ -169,7 +159,7 @@ class OpenAIEmbedder(Embedder):
 
     def close(self) -> None:
         """Close the connections, each when it is not in use any more. The embedder may be used again; it then connects anew."""
-        self._endpoint.close()
+        self._server.close()
 
     # --- texts ------------------------------------------------------------------------------------------------------------------
 
@@ -225,7 +215,7 @@ class OpenAIEmbedder(Embedder):
         """In a thread of its own: the first failure stops the others, of which those before it may still tell of their own."""
         try:
             self._embed(call, batch)
-        except _Stopped:
+        except Stopped:
             return
         except BaseException:
             call.stop.set()
@@ -235,7 +225,7 @@ class OpenAIEmbedder(Embedder):
         """Fill in the vectors of a batch. One that is refused is cut in halves, down to the text that is to blame."""
         try:
             vectors = self._ask(call.texts[batch.start : batch.stop], call.stop, first=batch.start)
-        except _Refused as refused:
+        except Refused as refused:
             self._prove_settings(call.stop, refused)
             if batch.stop - batch.start > 1:
                 for half in batch.halves(call.texts):
@@ -247,13 +237,13 @@ class OpenAIEmbedder(Embedder):
             ) from None
         call.result[batch.start : batch.stop] = vectors
 
-    def _prove_settings(self, stop: threading.Event, refused: _Refused) -> None:
+    def _prove_settings(self, stop: threading.Event, refused: Refused) -> None:
         """``ModelNotAvailable`` if the server refuses a plain word too: then no text is to blame."""
         if self._answered:
             return
         try:
             self._ask(["likewise"], stop)
-        except _Refused:
+        except Refused:
             raise ModelNotAvailable(
                 f"{self._base_url} refuses every request for {self._card.name}: {refused}; look at the model's name and its dimension",
                 model=self._card.name,
@@ -263,123 +253,25 @@ class OpenAIEmbedder(Embedder):
 
     def _ask(self, texts: Sequence[str], stop: threading.Event, *, first: int = 0) -> NDArray[np.float32]:
         """The vectors of the texts by one request, made again where that may help. ``first`` is the place of the first text in the call."""
-        body = request_body(self._model, texts, dimensions=self._dimensions)
-        most_bytes = 65_536 + len(texts) * (self._card.dimension * MOST_BYTES_PER_NUMBER + 1_024)
         tokens = sum(map(estimated_tokens, texts))
-        started: float | None = None
-        for attempt in itertools.count(1):
-            check_deadline()
-            asked: float | None = None
-            cause: BaseException | None = None
-            with self._ledger.reserved(tokens) as bill, self._endpoint.slot():
-                if stop.is_set():
-                    raise _Stopped
-                started = time.monotonic() if started is None else started
-                try:
-                    answer = self._endpoint.post(body, most_bytes=most_bytes)
-                    if answer.status == 200:
-                        # It was answered, so it was paid for, whatever it says.
-                        bill.spent = tokens
-                        vectors, used = read_answer(answer.body, count=len(texts), dimension=self._card.dimension)
-                        bill.spent = tokens if used is None else used
-                        self._answered = True
-                        return vectors
-                    why = self._worth_another(answer)
-                    asked = wait_asked(answer.headers, tokens=tokens, now=time.time())
-                except Lost as lost:
-                    why, cause = str(lost), lost.__cause__
-                except Unusable as error:
-                    raise self._failure(f"cannot be asked: {error}") from error
-                except TooLarge as error:
-                    raise self._failure(
-                        f"gives what it should not: an answer of more than {most_bytes:,} bytes"
-                    ) from error
-                except MalformedAnswer as error:
-                    what = "the answer" if error.row is None else f"the answer for text {first + error.row}"
-                    raise self._failure(f"gives what it should not: {what}: {error}") from error
-            self._pause(attempt, why, asked, started, stop, cause)
-        raise AssertionError  # pragma: no cover
 
-    def _worth_another(self, answer: Answer) -> str:
-        """Why a request that was not answered may be made again; an error if it may not."""
-        status, problem = answer.status, read_problem(answer.body, secret=self._secret())
-        said = f": {problem.message}" if problem.message else ""
-        if 300 <= status < 400:
-            raise self._failure(
-                f"redirects to {host_of(answer.headers.get('location', ''))}, which is not followed: give the address itself as base_url"
-            )
-        if problem.of_quota:
-            raise self._failure("has no quota left for this account: look at its plan and billing")
-        if status in (408, 409, 429) or status >= 500:
-            return f"status {status}{said}"
-        if status in (400, 413, 422) and not problem.of_settings:
-            raise _Refused(problem.message or f"status {status}")
-        if status == 401 and not self._secret():
-            raise self._failure(NO_KEY)
-        if status == 401:
-            # What it says is not repeated: some repeat a part of the key.
-            raise self._failure("refuses the key (status 401): look at api_key or OPENAI_API_KEY")
-        if status == 403:
-            raise self._failure(f"refuses access (status 403){said}; look at what the key and the account may do")
-        if status == 404:
-            raise self._failure(
-                f"does not have it (status 404){said}; look at the model's name and at base_url, which often ends in /v1"
-            )
-        raise self._failure(f"refuses (status {status}){said}; look at the model's name, its dimension and base_url")
+        def read(body: bytes, bill: Bill) -> NDArray[np.float32]:
+            # It was answered, so it was paid for, whatever it says.
+            bill.spent = tokens
+            vectors, used = read_answer(body, count=len(texts), dimension=self._card.dimension)
+            bill.spent = tokens if used is None else used
+            self._answered = True
+            return vectors
 
-    def _secret(self) -> str:
-        return (self._key() or "").strip()
-
-    def _bearer(self) -> str:
-        """The key, as a request begins that carries it."""
-        key = self._secret()
-        if not key and self._base_url == BASE_URL:
-            raise self._failure(NO_KEY)
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise self._failure("cannot be given the key, which has other signs than printable ASCII: look at api_key")
-        self._ledger.count(requests=1)
-        return key
-
-    def _failure(self, what: str) -> ModelNotAvailable:
-        return ModelNotAvailable(f"{self._base_url}, asked for {self._card.name}, {what}", model=self._card.name)
-
-    def _pause(
-        self,
-        attempt: int,
-        why: str,
-        asked: float | None,
-        started: float,
-        stop: threading.Event,
-        cause: BaseException | None,
-    ) -> None:
-        """Wait before the next attempt: as long as the server asks, else longer each time; part of it by chance, so that many who were
-        refused at once do not come back at once (exponential backoff with full jitter). An error if there is no time, or no attempt, left.
-        """
-        chance = _random.random() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt - 1, 16))
-        seconds = chance if asked is None else asked + min(chance, 1.0)
-        gone = time.monotonic() - started
-        left = remaining()
-        name = self._card.name
-        if attempt > self._max_retries or gone + seconds > self._retry_for:
-            wish = "" if asked is None else f", and wants us to wait {asked:.3g} s"
-            raise ModelUnreachable(
-                f"{self._base_url}, asked for {name}, gave no vectors in {attempt} attempt{'s' if attempt > 1 else ''} and {gone:.3g} s "
-                f"({why}){wish}; try again later, or allow more than max_retries={self._max_retries} and retry_for={self._retry_for:g}",
-                model=name,
-                attempts=attempt,
-                retry_after=asked,
-            ) from cause
-        if left is not None and seconds >= left:
-            raise BackendTimeout(
-                f"the deadline leaves {left:.3g} s, and {name} is to be asked again in {seconds:.3g} s only ({why}): give it more time"
-            ) from cause
-        _log.info(
-            "the embedding server is asked again",
-            extra={"model": name, "attempt": attempt, "seconds": seconds, "reason": why},
+        return self._server.ask(
+            request_body(self._model, texts, dimensions=self._dimensions),
+            most_bytes=65_536 + len(texts) * (self._card.dimension * MOST_BYTES_PER_NUMBER + 1_024),
+            read=read,
+            paying=lambda: self._ledger.reserved(tokens),
+            tokens=tokens,
+            stop=stop,
+            first=first,
         )
-        if self._wait(stop, seconds):
-            raise _Stopped
-        self._ledger.count(retries=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,11 +279,3 @@ class _Call:
     texts: list[str]
     result: NDArray[np.float32]
     stop: threading.Event = field(default_factory=threading.Event)
-
-
-class _Refused(Exception):
-    """The server finds fault with what it was sent; the text is its own."""
-
-
-class _Stopped(Exception):
-    """Another part of the call has failed, so this one is given up."""

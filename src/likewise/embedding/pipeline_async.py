@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 from likewise.abc.embedder import Embedder, ImageInput
 from likewise.abc.running_async import run_blocking
+from likewise.embedding._asking import BASE_URL
 from likewise.embedding._creatives import CreativeEmbedding, about, as_array, check_images, clip_name
-from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
+from likewise.embedding.openai import OpenAIEmbedder
 from likewise.embedding.registry import load_embedder
 from likewise.embedding.texts import check_texts
 

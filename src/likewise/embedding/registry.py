@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from likewise.abc.embedder import Embedder
+from likewise.embedding._asking import BASE_URL
 from likewise.embedding._hub import Loading
 from likewise.embedding.bge import BgeEmbedder, BgeM3Embedder
 from likewise.embedding.clip import ClipEmbedder
@@ -22,7 +23,7 @@ from likewise.embedding.hashing import HashingEmbedder
 from likewise.embedding.jina_clip import JinaClipEmbedder
 from likewise.embedding.mini import MiniEmbedder
 from likewise.embedding.minilm import MiniLMEmbedder
-from likewise.embedding.openai import BASE_URL, OpenAIEmbedder
+from likewise.embedding.openai import OpenAIEmbedder
 from likewise.embedding.sentence_transformers import SentenceTransformersEmbedder
 from likewise.errors import InvalidArgument, LikewiseError, ModelNotAvailable
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
+from likewise._graphemes import boundary_after, boundary_before
 from likewise.errors import InvalidArgument
-from likewise.ingest.chunking._graphemes import boundary_after, boundary_before
 
 __all__ = ["MOST_CHARACTERS", "Ruler", "Span"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from likewise.ingest.chunking._sentences import sentences
+from likewise._sentences import sentences
 from likewise.ingest.chunking._spans import Ruler, Span
 from likewise.ingest.chunking.chunk import Chunker, Count, Cut, check_number
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from likewise._graphemes import boundary_after
 from likewise.errors import InvalidArgument
-from likewise.ingest.chunking._graphemes import boundary_after
 from likewise.ingest.chunking._spans import Ruler
 from likewise.ingest.chunking.chunk import Chunker, Count, Cut, check_number
 

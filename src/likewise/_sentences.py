@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from likewise.ingest.chunking._graphemes import boundary_after
+from likewise._graphemes import boundary_after
 
 __all__ = ["sentences"]
 
