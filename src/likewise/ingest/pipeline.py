@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -161,7 +162,7 @@ class _Run:
         self._paths: dict[str, Path] = {}
         #: Files that failed, by their sources: their copies fail with them.
         self._failed: dict[str, Trouble] = {}
-        self._storing: tuple[Future[StoreReport], Sequence[NewDocument | Trouble], Sequence[Refused]] | None = None
+        self._storing: tuple[Future[StoreReport], Sequence[NewDocument | Trouble], Mapping[str, Trouble]] | None = None
         self._sampled = 0.0
 
     def go(
@@ -301,19 +302,21 @@ class _Run:
         troubles = [one for one in batch if isinstance(one, Trouble)]
         if self._dry:
             self._rehearse(documents)
-            self._count(batch, [], StoreReport(sum(len(one.chunks) for one in documents)))
+            self._count(batch, {}, StoreReport(sum(len(one.chunks) for one in documents)))
             return
         self._failed |= {one.source: one for one in troubles}
         embedded, refused = self._documents.embed(documents)
-        self._failed |= {one.document.source: _trouble(one) for one in refused}
+        problems = {one.document.source: _trouble(one) for one in refused}
+        self._failed |= problems
         for one in [e for e in embedded if e.document.duplicate_of in self._failed]:
             embedded.remove(one)
-            refused.append(Refused(one.document, self._failed[one.document.duplicate_of or ""].reason))
-        troubles += [_trouble(one) for one in refused]
+            original = self._failed[one.document.duplicate_of or ""]
+            problems[one.document.source] = replace(original, source=one.document.source)
+        troubles += problems.values()
         self._stored()
         context = copy_context()
         writing = self._writer.submit(lambda: context.run(self._store, embedded, troubles))
-        self._storing = (writing, batch, refused)
+        self._storing = (writing, batch, problems)
 
     def _store(self, embedded: Sequence[EmbeddedDocument], troubles: Sequence[Trouble]) -> StoreReport:
         report = self._documents.store(embedded)
@@ -324,12 +327,13 @@ class _Run:
     def _stored(self) -> None:
         """Wait for what is being stored, and count it."""
         if self._storing is not None:
-            (writing, batch, refused), self._storing = self._storing, None
-            self._count(batch, refused, writing.result())
+            (writing, batch, problems), self._storing = self._storing, None
+            self._count(batch, problems, writing.result())
 
-    def _count(self, batch: Sequence[NewDocument | Trouble], refused: Sequence[Refused], done: StoreReport) -> None:
+    def _count(
+        self, batch: Sequence[NewDocument | Trouble], problems: Mapping[str, Trouble], done: StoreReport
+    ) -> None:
         report = self._report
-        problems = {one.document.source: _trouble(one) for one in refused}
         for one in batch:
             path = self._paths.pop(one.source)
             trouble = one if isinstance(one, Trouble) else problems.get(one.source)
