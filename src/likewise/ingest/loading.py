@@ -97,5 +97,7 @@ def load(path: Path, *, max_bytes: int = MAX_BYTES, pool: ParserPool | None = No
         text = parsed.text if parsed.text.strip() else ""
         return Document(path, "image", parsed.media_type, digest, len(data), text, data=data, parsed=parsed)
     if not parsed.text.strip() and not textless:
-        raise Unreadable("it holds no text: have the text in pictures read by ocr", stage="parsing", path=path)
+        scan = parsed.media_type == "application/pdf" and not (pool is not None and pool.options.ocr)
+        cure = ": have its scans read by ocr" if scan else ""
+        raise Unreadable(f"it holds no text{cure}", stage="parsing", path=path)
     return Document(path, "text", parsed.media_type, digest, len(data), text=parsed.text, parsed=parsed)

@@ -21,8 +21,8 @@ from likewise.schema import CollectionSpec, Gin, Hnsw
 
 HELP = "store pictures, texts and documents in a collection"
 
-#: Lines of the report about one kind of trouble; the rest is counted, and is complete in --json.
-_SHOWN = 20
+#: Lines of the report about one kind of trouble, and files that are named in one; the rest is counted, and is complete in --json.
+_SHOWN, _NAMED = 20, 3
 #: The most tokens of a chunk where nobody says: what many models were trained on, and a reader takes in.
 _USUAL_SIZE = 256
 
@@ -266,7 +266,15 @@ def _index(context: Context, store: VectorStore, collection: Collection) -> None
 
 
 def _list(context: Context, what: str, failures: list[FileFailure]) -> None:
-    for failure in failures[:_SHOWN]:
-        context.output.line(f"  {what}: {failure.path}: {failure.reason}")
-    if len(failures) > _SHOWN:
-        context.output.line(f"  … and {len(failures) - _SHOWN} more; --json lists them all")
+    """A line for each reason, with the files that it is about."""
+    reasons: dict[str, list[str]] = {}
+    for failure in failures:
+        reasons.setdefault(failure.reason, []).append(failure.path)
+    for reason, paths in list(reasons.items())[:_SHOWN]:
+        if len(paths) == 1:
+            context.output.line(f"  {what}: {paths[0]}: {reason}")
+        else:
+            more = f", and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+            context.output.line(f"  {what}: {len(paths)} files: {reason}: {', '.join(paths[:_NAMED])}{more}")
+    if len(reasons) > _SHOWN:
+        context.output.line(f"  … and {len(reasons) - _SHOWN} more reasons; --json lists all files")
