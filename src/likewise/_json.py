@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TypeAlias
 
-__all__ = ["MAX_DEPTH", "JsonValue", "dumps", "json_equal", "normalise", "number", "text_problem"]
+__all__ = ["MAX_DEPTH", "JsonValue", "dumps", "json_equal", "loads", "normalise", "number", "text_problem"]
 
 JsonScalar: TypeAlias = "bool | int | float | str | None"
 JsonValue: TypeAlias = "JsonScalar | list[JsonValue] | dict[str, JsonValue]"
@@ -21,6 +21,8 @@ MAX_DEPTH = 64
 
 #: Integers beyond this are refused: Python itself refuses to parse more than 4,300 digits.
 _MAX_INTEGER_BITS = 3_300
+
+_decoder = json.JSONDecoder()
 
 
 def text_problem(text: str) -> str | None:
@@ -82,6 +84,18 @@ def normalise(value: object, *, where: str = "value", depth: int = 0) -> JsonVal
 def dumps(value: JsonValue) -> str:
     """The value as JSON text; numbers in the shortest form that reads back the same."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def loads(data: str | bytes) -> JsonValue:
+    """JSON as PostgreSQL sends it, which is UTF-8, so that the encoding need not be guessed; jsonb has no white space around it."""
+    text = data if isinstance(data, str) else str(data, "utf-8")
+    value: JsonValue
+    if text[:1] == "{" and text[-1:] == "}":
+        value, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    value = _decoder.decode(text)
+    return value
 
 
 def number(value: float) -> Decimal:

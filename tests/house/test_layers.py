@@ -40,6 +40,7 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "psycopg": frozenset({"backends", "testing", "worker", "marketing"}),
     "psycopg_pool": frozenset({"backends", "testing", "worker"}),
     "sqlalchemy": frozenset({"backends", "testing", "marketing"}),
+    "faiss": frozenset({"backends"}),
     "fastapi": frozenset({"service"}),
     "onnxruntime": frozenset({"embedding"}),
     "tokenizers": frozenset({"embedding"}),

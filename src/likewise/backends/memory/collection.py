@@ -28,12 +28,12 @@ from likewise.abc.validation import (
     check_weights,
     distance_limit,
 )
-from likewise.backends.memory._evaluate import matches
 from likewise.backends.memory._search import fuse, fusion_depth, nearest
 from likewise.backends.memory._tables import Tables, record_from_row
 from likewise.calibration import Calibration
 from likewise.errors import InvalidArgument, UnsupportedFeature
 from likewise.filters import Filter, Where, check_filter
+from likewise.filters.matching import matches
 from likewise.metrics import Metric
 from likewise.records import (
     Include,

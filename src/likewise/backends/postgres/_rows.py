@@ -6,7 +6,6 @@ in network byte order) and of PostgreSQL's ``array_send``.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,7 +15,6 @@ import psycopg
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
-from likewise._json import JsonValue
 from likewise.abc.digests import StoredVector
 from likewise.records import NOTHING, IncludeField, Record, stored_record
 
@@ -27,7 +25,6 @@ __all__ = [
     "NUMBERS",
     "BinaryParameter",
     "Element",
-    "load_json",
     "pack_reals",
     "pack_vector",
     "pack_vectors",
@@ -40,7 +37,6 @@ __all__ = [
 #: pgvector's types of stored vectors.
 Element: TypeAlias = Literal["vector", "halfvec"]
 
-_decoder = json.JSONDecoder()
 _HEADER = struct.Struct(">HH")
 _ARRAY_HEADER = struct.Struct(">iiIii")
 _REAL = np.dtype([("length", ">i4"), ("number", ">f4")])
@@ -115,18 +111,6 @@ def unpack_reals(data: Sequence[float]) -> NDArray[np.float32]:
 def stored_vector(row: Mapping[str, Any], element: Element) -> StoredVector:
     """The vector in a row of ``_statements.embedded``, with its digest."""
     return StoredVector(bytes(row["embedded"]), unpack_vector(row["vector"], element))
-
-
-def load_json(data: str | bytes) -> JsonValue:
-    """JSON as PostgreSQL sends it, which is UTF-8, so that the encoding need not be guessed; jsonb has no white space around it."""
-    text = data if isinstance(data, str) else str(data, "utf-8")
-    value: JsonValue
-    if text[:1] == "{" and text[-1:] == "}":
-        value, end = _decoder.raw_decode(text)
-        if end == len(text):
-            return value
-    value = _decoder.decode(text)
-    return value
 
 
 def record_from_row(

@@ -19,8 +19,8 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool
 
 from likewise._deadline import remaining
+from likewise._json import loads
 from likewise.backends.postgres._errors import translating
-from likewise.backends.postgres._rows import load_json
 from likewise.backends.postgres._statements import Statement
 
 __all__ = ["Database", "OwnPool", "Row", "Source"]
@@ -101,7 +101,7 @@ class OwnPool(Source):
 
 
 def _configure(connection: Connection[Any]) -> None:
-    set_json_loads(load_json, connection)
+    set_json_loads(loads, connection)
 
 
 class Database:

@@ -18,8 +18,8 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from likewise._deadline import remaining
+from likewise._json import loads
 from likewise.backends.postgres._errors import translating
-from likewise.backends.postgres._rows import load_json
 from likewise.backends.postgres._statements import Statement
 
 __all__ = ["AsyncDatabase", "AsyncOwnPool", "AsyncSource", "Row"]
@@ -100,7 +100,7 @@ class AsyncOwnPool(AsyncSource):
 
 
 async def _configure(connection: AsyncConnection[Any]) -> None:
-    set_json_loads(load_json, connection)
+    set_json_loads(loads, connection)
 
 
 class AsyncDatabase:

@@ -1,12 +1,15 @@
-"""What a filter means, in the plainest code there is: whether one record matches. Obvious and slow; it is the specification."""
+"""What a filter means, in the plainest code there is: whether one record matches. Obvious and slow; it is the specification.
+
+The memory backend looks at every record with it, and a copy in memory at every distinct value.
+"""
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Mapping, Sequence
+from typing import Protocol, assert_never
 
 from likewise._json import JsonValue, json_equal, number
-from likewise.abc.validation import Prepared
-from likewise.filters import (
+from likewise.filters.nodes import (
     And,
     Between,
     Column,
@@ -33,17 +36,32 @@ from likewise.filters import (
     TextMatch,
 )
 
-__all__ = ["matches"]
+__all__ = ["MISSING", "Matchable", "Missing", "holds", "matches", "value_at"]
 
 
-class _Missing:
+class Matchable(Protocol):
+    """A record as filters see it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, JsonValue]: ...
+    @property
+    def content(self) -> str | None: ...
+    @property
+    def modality(self) -> str | None: ...
+    @property
+    def content_id(self) -> str | None: ...
+
+
+class Missing:
     """The value of a key that is not there, and of a null column."""
 
 
-_MISSING = _Missing()
+MISSING = Missing()
 
 
-def matches(record: Prepared, node: Filter) -> bool:
+def matches(record: Matchable, node: Filter) -> bool:
     """Whether the record matches the filter."""
     match node:
         case And():
@@ -53,14 +71,14 @@ def matches(record: Prepared, node: Filter) -> bool:
         case Not():
             return not matches(record, node.operand)
         case IsNull() if isinstance(node.field, Column):
-            return isinstance(_value(record, node.field), _Missing)
+            return isinstance(_value(record, node.field), Missing)
         case _:
             value = _value(record, node.field)
-            return not isinstance(value, _Missing) and _holds(value, node)
+            return not isinstance(value, Missing) and holds(value, node)
 
 
-def _value(record: Prepared, field: Field) -> JsonValue | _Missing:
-    """The value that a condition is about. Keys lead through objects only."""
+def _value(record: Matchable, field: Field) -> JsonValue | Missing:
+    """The value that a condition is about."""
     if isinstance(field, Column):
         columns = {
             "id": record.id,
@@ -69,16 +87,26 @@ def _value(record: Prepared, field: Field) -> JsonValue | _Missing:
             "content_id": record.content_id,
         }
         text = columns[field.name]
-        return _MISSING if text is None else text
-    value: JsonValue = record.metadata
-    for key in field.path:
-        if not isinstance(value, dict) or key not in value:
-            return _MISSING
-        value = value[key]
+        return MISSING if text is None else text
+    return value_at(record.metadata, field.path)
+
+
+def value_at(metadata: Mapping[str, JsonValue], path: Sequence[str]) -> JsonValue | Missing:
+    """The value that a path of keys leads to. Keys lead through objects only."""
+    inside: Mapping[str, JsonValue] = metadata
+    value: JsonValue | Missing = MISSING
+    for place, key in enumerate(path):
+        if place:
+            if not isinstance(value, dict):
+                return MISSING
+            inside = value
+        if key not in inside:
+            return MISSING
+        value = inside[key]
     return value
 
 
-def _holds(value: JsonValue, node: Filter) -> bool:
+def holds(value: JsonValue, node: Filter) -> bool:
     """Whether a value that is there meets the condition."""
     match node:
         case Eq():
@@ -138,6 +166,8 @@ def _has(value: JsonValue, element: JsonValue) -> bool:
 
 def _lower(text: str) -> str:
     """Lower case by single code points: what would grow stays as it is."""
+    if text.isascii():
+        return text.lower()
     return "".join(low if len(low := c.lower()) == 1 else c for c in text)
 
 

@@ -1,0 +1,312 @@
+"""One collection as it was at one position of its database's history: vectors to search, and what is held beside them.
+
+What is in memory and nothing else: no database, no event loop, no threads of its own. Any number of threads may read; one writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise._json import loads
+from likewise.abc.feeds import Commit, Payload, Position, Rows
+from likewise.backends.faiss._locks import ReadersWriter
+from likewise.backends.faiss._plans import Plan, plan
+from likewise.backends.faiss.columns import Columns, needed
+from likewise.backends.faiss.index import VectorIndex
+from likewise.backends.faiss.table import Table
+from likewise.errors import LikewiseError
+from likewise.filters import Filter
+from likewise.records import NOTHING, IncludeField, Record, stored_record
+from likewise.schema import CollectionSpec
+
+__all__ = ["Found", "Image", "digest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found: nearest first, equal distances in the order of ids. ``Image.ids`` and ``Image.records`` say what it is.
+
+    It stays what it was when it was found, whatever is committed afterwards.
+    """
+
+    keys: NDArray[np.int64]
+    #: As ``likewise.metrics`` has them.
+    distances: NDArray[np.float64]
+    #: Whether every vector that could be meant was compared.
+    exact: bool
+    #: How many rows were looked among: those that match the filter and have the vector.
+    matching: int | None
+    _ids: list[str] = field(repr=False)
+    _payload: Mapping[Payload, list[bytes | None]] = field(repr=False)
+    _indexes: Mapping[str, VectorIndex] = field(repr=False)
+    _places: Mapping[str, NDArray[np.int64]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class Image:
+    """The image of a collection, which ``fill`` and ``filled`` make of a snapshot, and ``apply`` keeps up to date."""
+
+    def __init__(self, spec: CollectionSpec, *, holds: frozenset[Payload]) -> None:
+        self.spec = spec
+        self.holds = holds
+        #: Where in the history it is; None while it is being filled.
+        self.position: Position | None = None
+        self._lock = ReadersWriter()
+        self._one_writer = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        """Be empty."""
+        self._table = Table(self.holds)
+        self._columns = Columns(self._table)
+        self._indexes = {name: VectorIndex(each) for name, each in self.spec.vector_fields.items()}
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    # --- writing ----------------------------------------------------------------------------------------------------------------
+
+    def fill(self, rows: Rows) -> None:
+        """Take a part of a snapshot, whose rows are new."""
+        with self._one_writer, self._lock.writing:
+            slots = np.array(self._table.extend(rows.ids, rows.payload), np.int64)
+            for name, index in self._indexes.items():
+                if name not in rows.vectors or (name in rows.present and not rows.present[name].any()):
+                    continue
+                vectors = np.ascontiguousarray(rows.vectors[name], np.float32)
+                if name in rows.present and not rows.present[name].all():
+                    index.put(slots[rows.present[name]], vectors[rows.present[name]])
+                else:
+                    index.put(slots, vectors)
+
+    def filled(self, position: Position) -> None:
+        """The snapshot is whole, and of this position. From here on the image may be searched."""
+        with self._one_writer:
+            self.position = position
+
+    def apply(self, commit: Commit) -> None:
+        """Do what a commit did; a search sees all of it or nothing.
+
+        Raises ``Drift``, with nothing done, for a change of a row that leaves out what the image does not know: then it is not of this history.
+        """
+        with self._one_writer:
+            if not commit.changes:
+                self.position = commit.position
+                return
+            planned = plan(commit.changes, self._table.slot_of, self.spec, self.holds)
+            with self._lock.writing:
+                self._carry_out(planned)
+                self.position = commit.position
+
+    def _carry_out(self, planned: Plan) -> None:
+        table, indexes = self._table, self._indexes
+        if planned.cleared:
+            self._start()
+            table, indexes = self._table, self._indexes
+        elif planned.gone:
+            gone = np.array(planned.gone, np.int64)
+            for index in indexes.values():
+                index.drop(gone)
+            for slot in planned.gone:
+                table.remove(slot)
+        table.rename(
+            {row.slot: row.id for row in planned.rows if row.slot is not None and table.ids[row.slot] != row.id}
+        )
+        changed: list[int] = list(planned.gone)
+        vectors: dict[str, tuple[list[int], list[NDArray[np.float32]]]] = {name: ([], []) for name in indexes}
+        for row in planned.rows:
+            if row.slot is None:
+                slot = table.add(row.id, row.payload)
+            else:
+                slot = row.slot
+                table.change(slot, row.payload)
+            changed.append(slot)
+            for name, vector in row.vectors.items():
+                if vector is None:
+                    indexes[name].drop(np.array([slot], np.int64))
+                else:
+                    vectors[name][0].append(slot)
+                    vectors[name][1].append(vector)
+        for name, (slots, rows) in vectors.items():
+            if slots:
+                indexes[name].change(np.array(slots, np.int64), np.stack(rows).astype(np.float32, copy=False))
+        self._columns.changed(changed)
+
+    def maintain(self) -> bool:
+        """One bounded step of what makes searches quicker; whether there is more to do."""
+        return False
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    def answers(self, where: Filter | None) -> bool:
+        """Whether it holds what the filter is about."""
+        return where is None or needed(where) <= self.holds
+
+    def answers_include(self, include: Iterable[IncludeField]) -> bool:
+        """Whether ``records`` can be had with these fields: vectors always, metadata and content where they are held."""
+        wanted = {str(each) for each in include if each != "vector"}
+        if self.spec.multimodal:
+            wanted |= {"modality", "content_id"}
+        return wanted <= self.holds
+
+    def search(
+        self,
+        name: str,
+        queries: NDArray[np.float32],
+        top_k: int,
+        *,
+        where: Filter | None = None,
+        exact: bool = False,
+        ef_search: int | None = None,
+    ) -> list[Found]:
+        """What is nearest to each query, of shape (queries, dimension), by the vector of this name (empty: the collection's own).
+
+        Never fewer than ``top_k`` where as many rows match the filter and have the vector. ``ef_search`` is how many candidates the graph
+        looks at; more of them find more of the nearest.
+        """
+        with self._lock.reading:
+            index = self._indexes[name]
+            among = None if where is None else self._columns.select(where)
+            matching = len(index) if among is None else int(index.has(among).sum())
+            return [
+                self._found(index.search(query, top_k, among=among, exact=exact, ef_search=ef_search), top_k, matching)
+                for query in queries
+            ]
+
+    def _found(self, near: Any, top_k: int, matching: int) -> Found:
+        distances, slots = near.distances, near.slots
+        order = np.argsort(distances, kind="stable")
+        distances, slots = distances[order], slots[order]
+        if len(distances) > 1 and (distances[1:] == distances[:-1]).any():
+            ids = self._table.ids_at(slots.tolist())
+            ranks = np.empty(len(ids), np.int64)
+            ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+            order = np.lexsort((ranks, distances))
+            distances, slots = distances[order], slots[order]
+        distances, slots = distances[:top_k], slots[:top_k]
+        chosen = slots.tolist()
+        return Found(
+            slots,
+            distances,
+            near.exact,
+            matching,
+            self._table.ids_at(chosen),
+            {name: [column[slot] for slot in chosen] for name, column in self._table.payload.items()},
+            self._indexes,
+            {name: index.places_of(slots) for name, index in self._indexes.items()},
+        )
+
+    def ids(self, found: Found) -> list[str]:
+        """The ids of what was found, in its order."""
+        return list(found._ids)
+
+    def records(self, found: Found, include: Iterable[IncludeField]) -> list[Record]:
+        """The records of what was found, in its order, as they were then: with what ``include`` asks for and ``answers_include`` allows."""
+        wanted = frozenset(include)
+        if not self.answers_include(wanted):
+            raise LikewiseError(
+                f"the image of collection {self.spec.name!r} holds {sorted(self.holds)}, not all of {sorted(wanted)}"
+            )
+        held = found._payload
+        metadata = (
+            [loads(data) if data is not None else NOTHING for data in held["metadata"]]
+            if "metadata" in wanted
+            else None
+        )
+        contents = _texts(held["content"]) if "content" in wanted else None
+        if not self.spec.multimodal and "vector" not in wanted:
+            return [
+                stored_record(
+                    each,
+                    NOTHING if metadata is None else cast("Mapping[str, Any]", metadata[i]),
+                    None if contents is None else contents[i],
+                )
+                for i, each in enumerate(found._ids)
+            ]
+        vectors = self._vectors(found) if "vector" in wanted else [{} for _ in found._ids]
+        modalities = _texts(held["modality"]) if self.spec.multimodal else [None] * len(found)
+        content_ids = _texts(held["content_id"]) if self.spec.multimodal else [None] * len(found)
+        return [
+            Record(
+                each,
+                vectors[i].pop("", None),
+                NOTHING if metadata is None else cast("Mapping[str, Any]", metadata[i]),
+                None if contents is None else contents[i],
+                vectors=vectors[i] or NOTHING,
+                modality=cast("Literal['text', 'image'] | None", modalities[i]),
+                content_id=content_ids[i],
+            )
+            for i, each in enumerate(found._ids)
+        ]
+
+    def _vectors(self, found: Found) -> list[dict[str, NDArray[np.float32]]]:
+        rows: list[dict[str, NDArray[np.float32]]] = [{} for _ in found._ids]
+        with self._lock.reading:
+            for name, places in found._places.items():
+                there = np.flatnonzero(places >= 0)
+                for row, vector in zip(there.tolist(), found._indexes[name].vectors_at(places[there]), strict=True):
+                    vector = vector.copy()
+                    vector.flags.writeable = False
+                    rows[row][name] = vector
+        return rows
+
+    def digest(self, ids: Sequence[str] | None = None) -> dict[str, bytes]:
+        """For each row (of these, those that are there) ``digest`` of what is held of it."""
+        with self._lock.reading:
+            wanted = (
+                self._table.slot_of
+                if ids is None
+                else {i: s for i in ids if (s := self._table.slot_of.get(i)) is not None}
+            )
+            slots = np.fromiter(wanted.values(), np.int64, len(wanted))
+            places = {name: index.places_of(slots) for name, index in self._indexes.items()}
+            found: dict[str, bytes] = {}
+            for row, (record_id, slot) in enumerate(wanted.items()):
+                vectors = {
+                    name: self._indexes[name].vectors_at(at[row : row + 1])[0] if at[row] >= 0 else None
+                    for name, at in places.items()
+                }
+                found[record_id] = digest(
+                    record_id, vectors, {name: column[slot] for name, column in self._table.payload.items()}
+                )
+            return found
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """The bytes that it takes, by part; of texts and identifiers it is an estimate."""
+        with self._lock.reading:
+            parts = {"rows": self._table.memory}
+            for name, index in self._indexes.items():
+                for part, size in index.memory.items():
+                    parts[f"{part}:{name}" if name else part] = size
+            return parts
+
+
+def digest(
+    record_id: str, vectors: Mapping[str, NDArray[np.float32] | None], payload: Mapping[Payload, bytes | None]
+) -> bytes:
+    """Sixteen bytes that tell a row from any other: over its id, its vectors' float32 numbers, and those payloads."""
+    found = hashlib.blake2b(digest_size=16)
+    parts: list[bytes | None] = [record_id.encode()]
+    for name in sorted(vectors):
+        vector = vectors[name]
+        parts += [name.encode(), None if vector is None else np.asarray(vector, "<f4").tobytes()]
+    for kind in sorted(payload):
+        parts += [kind.encode(), payload[kind]]
+    for part in parts:
+        found.update((-1 if part is None else len(part)).to_bytes(8, "little", signed=True))
+        found.update(part or b"")
+    return found.digest()
+
+
+def _texts(values: Sequence[bytes | None]) -> list[str | None]:
+    return [None if value is None else str(value, "utf-8") for value in values]
