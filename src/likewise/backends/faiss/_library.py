@@ -11,7 +11,12 @@ from likewise.errors import OptionalDependencyError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["library", "nearest"]
+__all__ = ["check_installed", "library", "nearest"]
+
+
+def check_installed() -> None:
+    """``OptionalDependencyError`` if FAISS is not installed."""
+    library()
 
 
 def library() -> Any:

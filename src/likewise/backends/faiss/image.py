@@ -193,11 +193,16 @@ class Image:
             order = np.lexsort((ranks, distances))
             distances, slots = distances[order], slots[order]
         distances, slots = distances[:top_k], slots[:top_k]
+        return self._as_found(slots, distances, exact=near.exact, matching=matching)
+
+    def _as_found(
+        self, slots: NDArray[np.int64], distances: NDArray[np.float64], *, exact: bool, matching: int | None
+    ) -> Found:
         chosen = slots.tolist()
         return Found(
             slots,
             distances,
-            near.exact,
+            exact,
             matching,
             self._table.ids_at(chosen),
             {name: [column[slot] for slot in chosen] for name, column in self._table.payload.items()},
@@ -208,6 +213,17 @@ class Image:
     def ids(self, found: Found) -> list[str]:
         """The ids of what was found, in its order."""
         return list(found._ids)
+
+    def find(self, ids: Iterable[str]) -> Found:
+        """Those of these rows that are there, as if a search had found them, for ``records``; distances are zero."""
+        with self._lock.reading:
+            slots = np.array([s for i in ids if (s := self._table.slot_of.get(i)) is not None], np.int64)
+            return self._as_found(slots, np.zeros(len(slots)), exact=True, matching=None)
+
+    def every_id(self) -> list[str]:
+        """The ids of all rows, in no order."""
+        with self._lock.reading:
+            return list(self._table.slot_of)
 
     def records(self, found: Found, include: Iterable[IncludeField]) -> list[Record]:
         """The records of what was found, in its order, as they were then: with what ``include`` asks for and ``answers_include`` allows."""

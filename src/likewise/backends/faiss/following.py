@@ -1,0 +1,309 @@
+"""Keeps one replica: goes on from its file or takes a snapshot, then applies what is committed, and begins again whatever breaks.
+
+A task of the follower's event loop; what takes long runs in its threads. Nothing here knows a database: a feed does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+from likewise.abc.feeds import Commit, Feed, Position
+from likewise.backends.faiss._folder import Place
+
+from likewise.backends.faiss.image import DamagedImage, Image
+from likewise.backends.faiss.replica import Replica
+from likewise.errors import BackendUnavailable, CollectionNotFound, LikewiseError
+
+__all__ = ["Following"]
+
+_log = logging.getLogger("likewise.backends.faiss")
+
+T = TypeVar("T")
+
+#: Seconds before it begins again after a failure: the first, and the longest.
+_AGAIN_FIRST, _AGAIN_MOST = 0.1, 30.0
+#: After it has followed for so many seconds, the next failure is a first one again.
+_SETTLED = 60.0
+#: Where nothing was told for so many seconds the database is asked how far it is, and given up where it says nothing either.
+_QUIET, _DEAD = 5.0, 20.0
+#: Where nothing has changed since the file was written, it is noted after so many seconds that it is still right.
+_NOTE_SECONDS = 10.0
+#: Changes that are applied in the loop itself; more would keep it from other collections.
+_FEW_CHANGES = 1_000
+#: Seconds after which what is to be merged has its turn, even if more is told.
+_MAINTAIN_SECONDS = 0.02
+#: The file is written again after so many changes (or a tenth of the rows, if that is more), or so many seconds with any.
+_SAVE_CHANGES, _SAVE_SECONDS = 10_000, 300.0
+#: A read that waits has the database asked again after so many seconds: the first time, and at most.
+_ASK_FIRST, _ASK_MOST = 0.002, 0.05
+
+
+class Following:
+    """What keeps one replica. ``run`` ends when it is cancelled, or the collection is no more."""
+
+    def __init__(self, replica: Replica, place: Place | None, executor: Executor) -> None:
+        self.replica = replica
+        #: Whether the end is for good: then nothing is kept in the database or in files.
+        self.forgetting = False
+        self._place = place
+        self._executor = executor
+        self._image: Image | None = None
+        self._feed: Feed | None = None
+        self._hurrying: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._looked = False
+        self._follows = False
+        #: The position of the file, where it is known, and until where that is what the collection has; when these were written.
+        self._saved: Position | None = None
+        self._kept: Position | None = None
+        self._saved_at = self._kept_at = 0.0
+        self._changes = 0
+
+    async def run(self) -> None:
+        """Follow, and begin again after every failure, a little later each time."""
+        failures = 0
+        try:
+            self._place = await self._claimed()
+            while True:
+                began = time.monotonic()
+                try:
+                    await self._follow()
+                except CollectionNotFound as error:
+                    _log.info("the replica of %s ends: %s", self.replica.spec.name, error)
+                    return
+                except LikewiseError as error:
+                    _log.warning("the replica of %s begins again: %s", self.replica.spec.name, error)
+                    self._failed(error)
+                except Exception as error:
+                    _log.exception("the replica of %s begins again", self.replica.spec.name)
+                    self._failed(error)
+                failures = 0 if time.monotonic() - began > _SETTLED else failures + 1
+                await asyncio.sleep(min(_AGAIN_MOST, _AGAIN_FIRST * 2 ** min(failures, 12)))
+        finally:
+            self.replica.leave("stopped")
+            self._image = None
+            if self.forgetting:
+                await self._forget()
+            if self._place is not None:
+                self._place.release()
+
+    async def _forget(self) -> None:
+        try:
+            async with self._open() as feed:
+                await feed.forget()
+        except LikewiseError as error:
+            _log.warning(
+                "what the database keeps for the replica of %s was not dropped: %s", self.replica.spec.name, error
+            )
+        if self._place is not None:
+            self._place.remove()
+
+    def _open(self) -> Feed:
+        return self.replica.open_feed(self._place.slot() if self._place is not None else None)
+
+    def _failed(self, error: Exception) -> None:
+        # What may succeed the next time leaves a copy that can go on. Anything else may be the copy's own fault: it is built anew.
+        if not (isinstance(error, LikewiseError) and error.retryable):
+            self._image = None
+        said = str(error) if isinstance(error, LikewiseError) else f"{type(error).__name__}: {error}"
+        self.replica.leave("failed", said)
+
+    async def _claimed(self) -> Place | None:
+        """The files, if there are any and they are ours alone."""
+        if self._place is None:
+            return None
+        replica, place = self.replica, self._place
+        try:
+            claimed = place.claim()
+        except LikewiseError as error:
+            replica.notes.append(f"{error}; the replica is in memory only")
+            return None
+        if not claimed:
+            replica.notes.append(
+                f"{place.image} belongs to process {place.owner() or 'unknown'}; the replica of this one is in memory only"
+            )
+            return None
+        replica.file = str(place.image)
+        return place
+
+    # --- one life ---------------------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        replica = self.replica
+        async with self._open() as feed:
+            if self._image is None and not self._looked:
+                self._image = await self._load()
+            image, self._looked = self._image, True
+            if await feed.begin(None if image is None else image.position) and image is not None:
+                replica.resumed += 1
+            else:
+                # Not two of them in memory at a time.
+                image = self._image = None
+                replica.leave("building")
+                image = self._image = await self._build(feed)
+            replica.follow(image, feed)
+            self._feed = feed
+            self.hurry()
+            try:
+                await self._pump(image, feed)
+            except asyncio.CancelledError:
+                if not self.forgetting:
+                    await self._save_at_the_end(image, feed)
+                raise
+            finally:
+                self._feed = None
+                if self._hurrying is not None:
+                    self._hurrying.cancel()
+
+    async def _load(self) -> Image | None:
+        """The image in the file, if it is whole and of this collection."""
+        if self._place is None or not self._place.image.exists():
+            return None
+        replica, place = self.replica, self._place
+        replica.leave("building")
+        try:
+            image = await self._apart(partial(Image.load, place.image, replica.spec, holds=replica.holds))
+        except DamagedImage as error:
+            _log.warning("the file of the replica of %s cannot be used: %s", replica.spec.name, error)
+            replica.notes.append(f"its file could not be used, so it was built anew: {error}")
+            place.discard()
+            return None
+        assert image.position is not None
+        self._saved = image.position
+        self._kept = place.later(image.position)
+        self._saved_at = self._kept_at = time.monotonic()
+        image.apply(Commit(self._kept))
+        return image
+
+    async def _build(self, feed: Feed) -> Image:
+        image = Image(self.replica.spec, holds=self.replica.holds)
+        async for rows in feed.snapshot():
+            image.fill(rows)
+        await self._apart(partial(image.filled, feed.position))
+        self.replica.built += 1
+        self._saved = self._kept = None
+        return image
+
+    async def _pump(self, image: Image, feed: Feed) -> None:
+        """Apply what is told, for ever."""
+        stream = feed.commits()
+        told = asyncio.ensure_future(_next(stream))
+        heard = maintained = time.monotonic()
+        more = True
+        try:
+            while True:
+                await asyncio.wait({told}, timeout=0 if more else _QUIET)
+                now = time.monotonic()
+                if told.done():
+                    commits = told.result()
+                    told, heard = asyncio.ensure_future(_next(stream)), now
+                    more = await self._apply(image, commits) or more
+                elif not more:
+                    if now - heard > _DEAD:
+                        raise BackendUnavailable(f"the database told nothing for {now - heard:.0f} s, and was asked")
+                    await feed.hurry()
+                if more and (not told.done() or now - maintained > _MAINTAIN_SECONDS):
+                    more = await self._apart(image.maintain)
+                    maintained = time.monotonic()
+                await self._store(image, feed)
+        finally:
+            told.cancel()
+            await asyncio.wait([told])
+
+    async def _apply(self, image: Image, commits: Sequence[Commit]) -> bool:
+        """Apply them; whether anything has changed."""
+        changes = 0
+        for commit in commits:
+            count = len(commit.changes)
+            if count > _FEW_CHANGES:
+                await self._apart(partial(image.apply, commit))
+            else:
+                image.apply(commit)
+            changes += count
+            self.replica.commits += count > 0
+        self._changes += changes
+        self.replica.moved()
+        return changes > 0
+
+    # --- readers that wait ------------------------------------------------------------------------------------------------------
+
+    def hurry(self) -> None:
+        """Somebody waits. In the loop."""
+        if self._feed is not None and (self._hurrying is None or self._hurrying.done()):
+            self._hurrying = asyncio.create_task(self._hurry(self._feed))
+
+    async def _hurry(self, feed: Feed) -> None:
+        seconds = _ASK_FIRST
+        # A lost connection is found by who reads it.
+        with contextlib.suppress(LikewiseError):
+            while self._feed is feed and self.replica.waited_for():
+                await feed.hurry()
+                await asyncio.sleep(seconds)
+                seconds = min(2 * seconds, _ASK_MOST)
+
+    # --- the file ---------------------------------------------------------------------------------------------------------------
+
+    async def _store(self, image: Image, feed: Feed) -> None:
+        """Write the file, or note that it is still right, where it is time for that."""
+        if self._place is None or (self._saving is not None and not self._saving.done()):
+            return
+        now = time.monotonic()
+        many = self._changes >= max(_SAVE_CHANGES, len(image) // 10)
+        if self._kept is None or many or (self._changes and now - self._saved_at > _SAVE_SECONDS):
+            self._saving = asyncio.create_task(self._save(self._place, image, feed))
+        elif not self._changes and image.position != self._kept and now - self._kept_at > _NOTE_SECONDS:
+            await self._note(self._place, image, feed)
+
+    async def _note(self, place: Place, image: Image, feed: Feed) -> None:
+        position = image.position
+        assert position is not None
+        if self._saved is not None:
+            self._kept, self._kept_at = position, time.monotonic()
+            place.kept(self._saved, position)
+            await feed.kept(position)
+
+    async def _save(self, place: Place, image: Image, feed: Feed) -> None:
+        """Write the file beside what is going on, then let the database forget what it has."""
+        before = image.position
+        assert before is not None
+        self._changes, self._saved_at = 0, time.monotonic()
+        self._kept = before
+        try:
+            await self._apart(partial(image.save, place.image))
+            # If commits came meanwhile, the file may have some of them: only that it is not older is known.
+            self._saved = before if image.position == before else None
+            await feed.kept(before)
+        except OSError as error:
+            _log.warning("the file of the replica of %s could not be written: %s", self.replica.spec.name, error)
+            note = f"its file could not be written: {error.strerror or error}; until it is, the database keeps its log"
+            if note not in self.replica.notes:
+                self.replica.notes.append(note)
+        except BackendUnavailable:
+            pass  # Found by who reads the feed; the file is as good as it was.
+
+    async def _save_at_the_end(self, image: Image, feed: Feed) -> None:
+        if self._place is None:
+            return
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
+        if self._changes or self._saved is None:
+            await self._save(self._place, image, feed)
+        elif image.position != self._kept:
+            with contextlib.suppress(LikewiseError):
+                await self._note(self._place, image, feed)
+
+    async def _apart(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+
+async def _next(stream: AsyncIterator[Sequence[Commit]]) -> Sequence[Commit]:
+    async for commits in stream:
+        return commits
+    raise BackendUnavailable("the feed of changes ended")
