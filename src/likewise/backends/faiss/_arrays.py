@@ -86,6 +86,23 @@ class Scaled:
                     vectors[row] = self.whole[place]
         return np.where(norms[:, None] == 1.0, held, vectors)
 
+    def restore(
+        self,
+        count: int,
+        norms: NDArray[np.float64] | None,
+        fixes: NDArray[np.uint8] | None,
+        whole: dict[int, NDArray[np.float32]],
+    ) -> None:
+        """Become what was kept. ``ValueError`` where the parts do not fit."""
+        if norms is None or fixes is None:
+            return
+        if norms.shape != (count,) or fixes.shape != (count, *self.fixes.rows.shape[1:]):
+            raise ValueError("lengths of vectors are missing")
+        self.norms = Growing((), np.float64)
+        self.norms.append(norms)
+        self.fixes.append(fixes)
+        self.whole = whole
+
     @property
     def memory(self) -> int:
         """The bytes that are held."""

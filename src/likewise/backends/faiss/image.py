@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from likewise._json import loads
 from likewise.abc.feeds import Commit, Payload, Position, Rows
 from likewise.backends.faiss._locks import ReadersWriter
-from likewise.backends.faiss._plans import Plan, plan
+from likewise.backends.faiss._plans import Drift, Plan, plan
 from likewise.backends.faiss.columns import Columns, needed
+from likewise.backends.faiss.file import DamagedImage, load_image, save_image
 from likewise.backends.faiss.index import VectorIndex
 from likewise.backends.faiss.table import Table
 from likewise.errors import LikewiseError
@@ -26,7 +28,7 @@ from likewise.filters import Filter
 from likewise.records import NOTHING, IncludeField, Record, stored_record
 from likewise.schema import CollectionSpec
 
-__all__ = ["Found", "Image", "digest"]
+__all__ = ["DamagedImage", "Drift", "Found", "Image", "digest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,40 @@ class Image:
                     record_id, vectors, {name: column[slot] for name, column in self._table.payload.items()}
                 )
             return found
+
+    # --- on disk ----------------------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the image to a file, which replaces the one that is there when it is whole and on the disk.
+
+        Commits may be applied meanwhile: they wait for a copy of ids and of what payloads are where, a few milliseconds, and what is written
+        is of the moment of that copy. ``LikewiseError`` while it is being filled; ``OSError`` if the file cannot be written.
+        """
+        with self._lock.reading:
+            position = self.position
+            if position is None:
+                raise LikewiseError(
+                    f"the image of collection {self.spec.name!r} is being filled, so that there is nothing to save"
+                )
+            table = self._table.copy()
+            indexes = self._indexes
+            for index in indexes.values():
+                index.writers += 1
+            kept = {name: index.keep() for name, index in indexes.items()}
+        try:
+            save_image(path, self.spec, position, table, kept)
+        finally:
+            with self._lock.writing:
+                for index in indexes.values():
+                    index.writers -= 1
+
+    @classmethod
+    def load(cls, path: Path, spec: CollectionSpec, *, holds: frozenset[Payload]) -> Image:
+        """The image that ``save`` wrote. Raises ``DamagedImage`` for anything else: cut off, changed by a bit, of another collection or format."""
+        image = cls(spec, holds=holds)
+        image.position, image._table, image._indexes = load_image(path, spec, holds)
+        image._columns = Columns(image._table)
+        return image
 
     @property
     def memory(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ Places are only ever appended: a vector that changes gets a new place, and the o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from likewise.backends.faiss._library import library, nearest
 from likewise.metrics import Metric
 from likewise.schema import VectorField
 
-__all__ = ["Near", "VectorIndex"]
+__all__ = ["Kept", "Near", "VectorIndex"]
 
 #: A cosine is an inner product of vectors of length 1. One that is as near to it as this is held as it is, bit for bit.
 UNIT = 1e-4
@@ -34,6 +35,21 @@ class Near:
     exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a file keeps of an index, none of which changes while it is written."""
+
+    main: Any
+    base: int
+    vectors: list[NDArray[np.float32]]
+    slots: NDArray[np.int32]
+    norms: NDArray[np.float64] | None
+    fixes: NDArray[np.uint8] | None
+    whole: dict[int, NDArray[np.float32]] | None
+    longest: float
+    uneven: float
+
+
 class VectorIndex:
     """Vectors of one name. Any number of threads may search while none writes."""
 
@@ -48,6 +64,8 @@ class VectorIndex:
         self.slots = Growing((), np.int32)
         self.places = Growing((), np.int32)
         self.scaled = Scaled(field.dimension)
+        #: How many files of it are being written: until they are, nothing that is in the graph may move.
+        self.writers = 0
         self.dead_main = 0
         self.dead_tail = 0
         self._longest = 0.0
@@ -235,3 +253,48 @@ class VectorIndex:
             return np.asarray(-dots)
         lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(near)
         return np.asarray(1.0 - np.clip(dots / lengths, -1.0, 1.0))
+
+    # --- on disk ----------------------------------------------------------------------------------------------------------------
+
+    def keep(self) -> Kept:
+        """What a file keeps. Nothing may be merged until it is written."""
+        norms = self.scaled.norms
+        return Kept(
+            self.main,
+            self.base,
+            [self.tail.rows] if self.main is None else [self._main_rows(), self.tail.rows],
+            self.slots.rows.copy(),
+            None if norms is None else norms.rows,
+            None if norms is None else self.scaled.fixes.rows,
+            None if norms is None else dict(self.scaled.whole),
+            self._longest,
+            self._uneven,
+        )
+
+    def restore(
+        self,
+        graph: bytes | None,
+        base: int,
+        slots: NDArray[np.int32],
+        fill: Callable[[NDArray[np.float32], int], None],
+        norms: NDArray[np.float64] | None,
+        fixes: NDArray[np.uint8] | None,
+        whole: dict[int, NDArray[np.float32]],
+        *,
+        longest: float,
+        uneven: float,
+    ) -> None:
+        """Become what was kept. ``fill`` reads vectors from a place on into an array. ``ValueError`` where the parts do not fit."""
+        count = len(slots)
+        rest = np.empty((count - base, self.dimension), np.float32)
+        fill(rest, base)
+        self.tail.append(rest)
+        self.slots.append(slots)
+        live = np.flatnonzero(slots >= 0)
+        self.places.append(np.full(int(slots.max(initial=-1)) + 1, -1, np.int32))
+        self.places.rows[slots[live]] = live
+        self.dead_main = base - int(np.searchsorted(live, base))
+        self.dead_tail = count - base - (len(live) - (base - self.dead_main))
+        self.scaled.restore(count, norms, fixes, whole)
+        self._longest, self._uneven = longest, uneven
+        self.base = base

@@ -108,6 +108,22 @@ class Table:
             column.clear()
         self._bytes = 0
 
+    def copy(self) -> Table:
+        """The same rows, in lists of their own."""
+        other = Table(frozenset(self.payload))
+        other.ids = self.ids.copy()
+        other.payload = {name: column.copy() for name, column in self.payload.items()}
+        return other
+
+    def restore(self, ids: list[str | None], payload: dict[Payload, list[bytes | None]]) -> None:
+        """Take what a copy had in its lists. ``ValueError`` where an id is there twice."""
+        self.ids, self.payload = ids, payload
+        self.slot_of = {record_id: slot for slot, record_id in enumerate(ids) if record_id is not None}
+        self._free = [slot for slot, record_id in enumerate(ids) if record_id is None]
+        if len(self.slot_of) + len(self._free) != len(ids):
+            raise ValueError("an id is there twice")
+        self._bytes = sum(map(_size, ids)) + sum(sum(map(_size, column)) for column in payload.values())
+
     def live(self) -> NDArray[np.int64]:
         """The slots that have a row, in their order."""
         if not self._free:
