@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from likewise.abc.feeds import Commit, Feed, Position
 from likewise.backends.faiss._folder import Place
-
 from likewise.backends.faiss.image import DamagedImage, Image
 from likewise.backends.faiss.replica import Replica
 from likewise.errors import BackendUnavailable, CollectionNotFound, LikewiseError
@@ -81,7 +80,7 @@ class Following:
                 except LikewiseError as error:
                     _log.warning("the replica of %s begins again: %s", self.replica.spec.name, error)
                     self._failed(error)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 -- logged, and begun again
                     _log.exception("the replica of %s begins again", self.replica.spec.name)
                     self._failed(error)
                 failures = 0 if time.monotonic() - began > _SETTLED else failures + 1
