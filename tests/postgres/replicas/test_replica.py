@@ -115,9 +115,12 @@ def test_what_is_known_to_be_new_enough_is_not_asked_for_again(
     collection.replica_wait()
     asked: list[float] = []
     ask = type(collection.inner)._position
-    monkeypatch.setattr(
-        type(collection.inner), "_position", lambda self: (asked.append(time.monotonic()), ask(self))[1]
-    )
+
+    def counted(self: Any) -> Any:
+        asked.append(time.monotonic())
+        return ask(self)
+
+    monkeypatch.setattr(type(collection.inner), "_position", counted)
     reader = collection.reading(within=0.4)
     until = time.monotonic() + 1.3
     searches = 0

@@ -2,11 +2,13 @@
 
 What differs may be on its way: a row was changed between the moment it was read in the database and the moment it was looked at here. So what
 differs is read again, between two looks at the replica with the database's newest position reached before the second: if the replica
-did not change and the row still is another one, they differ.
+did not change and the row still is another one, they differ. That must be so more than once, a little apart: a commit is in the log
+shortly before other sessions of the database see it, so that a replica can know it first.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from likewise.abc.feeds import Payload, Position
 from likewise.abc.stores_async import AsyncCollection
+from likewise.abc.validation import chunks
 from likewise.records import IncludeField, Record
 
 if TYPE_CHECKING:
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["VerifyReport", "verify"]
 
 _PAGE = 2_000
-#: How often what differs is looked at again, and how many times it must differ with nothing changing.
-_LOOKS, _SURE = 20, 2
+#: How often what differs is looked at again, how many times it must differ with nothing changing, and the seconds between looks.
+_LOOKS, _SURE, _APART = 30, 4, 0.05
 #: How many ids are named.
 _NAMED = 20
 
@@ -78,20 +81,20 @@ async def verify(
     for _ in range(_LOOKS):
         if not doubtful:
             break
-        ids = sorted(doubtful)[:_PAGE]
-        before = _looked_up(image, ids, include)
-        there = {record.id: record for record in await inner.get_many(ids, include=include)}
-        image = await caught_up()
-        after = _looked_up(image, ids, include)
-        for each in ids:
-            mine, theirs = after.get(each), there.get(each)
-            if mine == theirs:
-                del doubtful[each]
-            elif mine != before.get(each):
-                doubtful[each] = 0
-            else:
+        await asyncio.sleep(_APART)
+        for ids in chunks(sorted(doubtful), _PAGE):
+            before = _looked_up(image, ids, include)
+            there = {record.id: record for record in await inner.get_many(ids, include=include)}
+            image = await caught_up()
+            after = _looked_up(image, ids, include)
+            for each in ids:
+                mine, theirs = after.get(each), there.get(each)
                 doubtful[each] += 1
-                if doubtful[each] >= _SURE:
+                if mine == theirs:
+                    del doubtful[each]
+                elif mine != before.get(each):
+                    doubtful[each] = 0
+                elif doubtful[each] == _SURE:
                     del doubtful[each]
                     wrong[each] = "missing" if mine is None else "extra" if theirs is None else "different"
     kinds = list(wrong.values())
