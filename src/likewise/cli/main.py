@@ -31,6 +31,7 @@ COMMANDS = (
     "collections",
     "calibrate",
     "models",
+    "replica",
     "sql",
     "worker",
     "doctor",
