@@ -163,7 +163,8 @@ class SearchExplanation:
     force for the search; ``legs`` are the parts of a fused search by the name of their vector.
 
     A filtered search of an indexed vector is planned: ``estimated`` is how many records the filter was thought to match, ``matching`` how
-    many do, where they were counted. ``by`` says who answered where there is a choice: ``replica``, or ``database: …`` with the reason.
+    many do, where they were counted. ``by`` says who answered where there is a choice: ``replica``, or ``database: …``
+    with the reason; of a fused search the legs say it where they differ.
     """
 
     plan: str

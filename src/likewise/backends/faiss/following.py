@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
@@ -58,7 +59,6 @@ class Following:
         self._hurrying: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._looked = False
-        self._follows = False
         #: The position of the file, where it is known, and until where that is what the collection has; when these were written.
         self._saved: Position | None = None
         self._kept: Position | None = None
@@ -77,11 +77,9 @@ class Following:
                 except CollectionNotFound as error:
                     _log.info("the replica of %s ends: %s", self.replica.spec.name, error)
                     return
-                except LikewiseError as error:
-                    _log.warning("the replica of %s begins again: %s", self.replica.spec.name, error)
-                    self._failed(error)
                 except Exception as error:  # noqa: BLE001 -- logged, and begun again
-                    _log.exception("the replica of %s begins again", self.replica.spec.name)
+                    if not threading.main_thread().is_alive():
+                        return  # The program ends, and did not close the store: threads and maybe the server go before us.
                     self._failed(error)
                 failures = 0 if time.monotonic() - began > _SETTLED else failures + 1
                 await asyncio.sleep(min(_AGAIN_MOST, _AGAIN_FIRST * 2 ** min(failures, 12)))
@@ -108,11 +106,14 @@ class Following:
         return self.replica.open_feed(self._place.slot() if self._place is not None else None)
 
     def _failed(self, error: Exception) -> None:
+        known = isinstance(error, LikewiseError)
+        _log.warning(
+            "the replica of %s begins again: %s", self.replica.spec.name, error, exc_info=None if known else error
+        )
         # What may succeed the next time leaves a copy that can go on. Anything else may be the copy's own fault: it is built anew.
         if not (isinstance(error, LikewiseError) and error.retryable):
             self._image = None
-        said = str(error) if isinstance(error, LikewiseError) else f"{type(error).__name__}: {error}"
-        self.replica.leave("failed", said)
+        self.replica.leave("failed", str(error) if known else f"{type(error).__name__}: {error}")
 
     async def _claimed(self) -> Place | None:
         """The files, if there are any and they are ours alone."""
