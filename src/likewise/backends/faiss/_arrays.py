@@ -86,6 +86,18 @@ class Scaled:
                     vectors[row] = self.whole[place]
         return np.where(norms[:, None] == 1.0, held, vectors)
 
+    def picked(self, places: NDArray[np.int64]) -> Scaled:
+        """The same of some vectors, in this order."""
+        other = Scaled(self._dimension)
+        if self.norms is not None:
+            whole = {
+                new: self.whole[old]
+                for new, old in enumerate(places.tolist() if self.whole else ())
+                if old in self.whole
+            }
+            other.restore(len(places), self.norms.rows[places], self.fixes.rows[places], whole)
+        return other
+
     def restore(
         self,
         count: int,

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.abc.feeds import Payload, Position
-from likewise.backends.faiss._library import library
 from likewise.backends.faiss._sections import Buffer, DamagedImage, Sections, write_sections
 from likewise.backends.faiss.index import Kept, VectorIndex
 from likewise.backends.faiss.table import PAYLOADS, Table
@@ -60,8 +59,8 @@ def _written(table: Table, indexes: Mapping[str, Kept]) -> Iterator[tuple[str, I
             yield f"{name}/norms", (_bytes(kept.norms),)
             yield f"{name}/fixes", (_bytes(kept.fixes),)
             yield f"{name}/whole", [_bytes(kept.whole[place]) for place in sorted(kept.whole)]
-        if kept.main is not None:
-            yield f"{name}/graph", _graph(kept.main)
+        if kept.graph is not None:
+            yield f"{name}/graph", (kept.graph.links_bytes(),)
 
 
 def _bytes(rows: NDArray[Any]) -> memoryview:
@@ -73,13 +72,6 @@ def _texts(values: Sequence[bytes | None]) -> Iterator[Buffer]:
     yield _bytes(np.array([-1 if value is None else len(value) for value in values], np.int32))
     for start in range(0, len(values), _ROWS):
         yield b"".join(value for value in values[start : start + _ROWS] if value is not None)
-
-
-def _graph(main: Any) -> list[bytes]:
-    faiss = library()
-    written = faiss.VectorIOWriter()
-    faiss.write_index(main, written, faiss.IO_FLAG_SKIP_STORAGE)
-    return [faiss.vector_to_array(written.data).tobytes()]
 
 
 def load_image(

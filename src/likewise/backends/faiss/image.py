@@ -19,6 +19,7 @@ from likewise._json import loads
 from likewise.abc.feeds import Commit, Payload, Position, Rows
 from likewise.backends.faiss._locks import ReadersWriter
 from likewise.backends.faiss._plans import Drift, Plan, plan
+from likewise.backends.faiss._renewal import Renewal, outdated
 from likewise.backends.faiss.columns import Columns, needed
 from likewise.backends.faiss.file import DamagedImage, load_image, save_image
 from likewise.backends.faiss.index import VectorIndex
@@ -71,6 +72,7 @@ class Image:
         self._table = Table(self.holds)
         self._columns = Columns(self._table)
         self._indexes = {name: VectorIndex(each) for name, each in self.spec.vector_fields.items()}
+        self._renewals: dict[str, Renewal] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -86,13 +88,15 @@ class Image:
                     continue
                 vectors = np.ascontiguousarray(rows.vectors[name], np.float32)
                 if name in rows.present and not rows.present[name].all():
-                    index.put(slots[rows.present[name]], vectors[rows.present[name]])
+                    index.fill(slots[rows.present[name]], vectors[rows.present[name]])
                 else:
-                    index.put(slots, vectors)
+                    index.fill(slots, vectors)
 
     def filled(self, position: Position) -> None:
-        """The snapshot is whole, and of this position. From here on the image may be searched."""
+        """The snapshot is whole, and of this position: the graph is built, on all processors. From here on the image may be searched."""
         with self._one_writer:
+            for index in self._indexes.values():
+                index.filled()
             self.position = position
 
     def apply(self, commit: Commit) -> None:
@@ -144,8 +148,27 @@ class Image:
         self._columns.changed(changed)
 
     def maintain(self) -> bool:
-        """One bounded step of what makes searches quicker; whether there is more to do."""
-        return False
+        """One bounded step, about 20 ms, of what makes searches quicker; whether there is more to do.
+
+        Vectors that came late are put into the graph (searches wait for that, 10 ms at most); an index of which a quarter is dead, or which has
+        grown to need a graph, is made anew beside itself, for which nobody waits: until it is done both are in memory.
+        """
+        with self._one_writer:
+            more = False
+            for name, index in self._indexes.items():
+                if index.merging and not index.writers:
+                    with self._lock.writing:
+                        more |= index.merge()
+                renewal = self._renewals.get(name)
+                if renewal is None and outdated(index):
+                    renewal = self._renewals[name] = Renewal(index)
+                if renewal is not None:
+                    more = True
+                    if not renewal.step():
+                        with self._lock.writing:
+                            self._indexes = {**self._indexes, name: renewal.finished()}
+                        del self._renewals[name]
+            return more
 
     # --- reading ----------------------------------------------------------------------------------------------------------------
 
@@ -175,14 +198,27 @@ class Image:
         Never fewer than ``top_k`` where as many rows match the filter and have the vector. ``ef_search`` is how many candidates the graph
         looks at; more of them find more of the nearest.
         """
+        if where is not None:
+            # What the filter needs of columns is made in steps, between which commits may be applied.
+            for _ in range(len(self._table.ids) + 1):
+                if not self._advance(where):
+                    break
         with self._lock.reading:
+            if self.position is None:
+                raise LikewiseError(
+                    f"the image of collection {self.spec.name!r} is being filled, and cannot be searched yet"
+                )
             index = self._indexes[name]
-            among = None if where is None else self._columns.select(where)
-            matching = len(index) if among is None else int(index.has(among).sum())
+            among = None if where is None else index.select(self._columns.select(where))
+            matching = len(index if among is None else among)
             return [
                 self._found(index.search(query, top_k, among=among, exact=exact, ef_search=ef_search), top_k, matching)
                 for query in queries
             ]
+
+    def _advance(self, where: Filter) -> bool:
+        with self._lock.reading:
+            return self._columns.advance(where)
 
     def _found(self, near: Any, top_k: int, matching: int) -> Found:
         distances, slots = near.distances, near.slots
@@ -336,7 +372,7 @@ class Image:
     def memory(self) -> dict[str, int]:
         """The bytes that it takes, by part; of texts and identifiers it is an estimate."""
         with self._lock.reading:
-            parts = {"rows": self._table.memory}
+            parts = {"rows": self._table.memory, "columns": self._columns.memory}
             for name, index in self._indexes.items():
                 for part, size in index.memory.items():
                     parts[f"{part}:{name}" if name else part] = size

@@ -1,7 +1,7 @@
-"""The vectors of one name, by place: found exactly, or by FAISS's graph (HNSW) where there are many. Rows are known by their slots.
+"""The vectors of one name, by place: compared one by one, or found by a graph where there are many. Rows are known by their slots.
 
-Places are only ever appended: a vector that changes gets a new place, and the old one is dead until ``compacted``. The first ``base`` places are in the graph
-(``main``); what came after is in the ``tail``, which every search compares.
+Places are only ever appended: a vector that changes gets a new place, and the old one is dead until the index is made anew (``_renewal``). The first
+``base`` places are in the graph; what came after is in the tail, which every search compares.
 """
 
 from __future__ import annotations
@@ -14,14 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.backends.faiss._arrays import Growing, Scaled
+from likewise.backends.faiss._graph import EF_SEARCH, Graph
 from likewise.backends.faiss._library import library, nearest
 from likewise.metrics import Metric
 from likewise.schema import VectorField
 
-__all__ = ["Kept", "Near", "VectorIndex"]
+__all__ = ["GRAPH_FROM", "Kept", "Near", "Selection", "VectorIndex"]
 
+#: From so many vectors on there is a graph. Fewer are compared as quickly, and exactly.
+GRAPH_FROM = 5_000
+#: When the tail has so many, the oldest of them go into the graph, until there are half as many.
+TAIL = 2_048
 #: A cosine is an inner product of vectors of length 1. One that is as near to it as this is held as it is, bit for bit.
 UNIT = 1e-4
+#: Of a filter's rows at most this part of all is compared one by one, and always so many.
+COMPARED_PART = 0.06
+COMPARED = 2_000
+_MOST_EF = 4_096
+_MOST_SELECTIONS = 64
 _EPSILON = 2.0**-24
 _BATCH = 4_096
 
@@ -35,11 +45,37 @@ class Near:
     exact: bool
 
 
+class Selection:
+    """Vectors to search among: places in the graph, and rows of the tail, both ascending."""
+
+    __slots__ = ("_base", "_bits", "main", "parameters", "tail")
+
+    def __init__(self, main: NDArray[np.int64], tail: NDArray[np.int64], base: int) -> None:
+        self.main = main
+        self.tail = tail
+        self._base = base
+        self._bits: NDArray[np.uint8] | None = None
+        #: For the graph, by how many candidates it is to look at.
+        self.parameters: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.main) + len(self.tail)
+
+    @property
+    def bits(self) -> NDArray[np.uint8]:
+        """A bit for each place in the graph."""
+        if self._bits is None:
+            members = np.zeros(self._base, np.bool_)
+            members[self.main] = True
+            self._bits = np.packbits(members, bitorder="little")
+        return self._bits
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What a file keeps of an index, none of which changes while it is written."""
 
-    main: Any
+    graph: Graph | None
     base: int
     vectors: list[NDArray[np.float32]]
     slots: NDArray[np.int32]
@@ -55,10 +91,13 @@ class VectorIndex:
 
     def __init__(self, field: VectorField) -> None:
         library()
+        self.field = field
         self.dimension = field.dimension
         self.metric = Metric(field.metric)
-        self.main: Any = None
+        self.graph: Graph | None = None
+        #: How many places are in the graph, and the place of the tail's first row, which may be in the graph already.
         self.base = 0
+        self.first = 0
         self.tail = Growing((field.dimension,), np.float32)
         #: The slot of each place, -1 where the vector is dead; and the place of each slot, -1 where it has none.
         self.slots = Growing((), np.int32)
@@ -66,16 +105,44 @@ class VectorIndex:
         self.scaled = Scaled(field.dimension)
         #: How many files of it are being written: until they are, nothing that is in the graph may move.
         self.writers = 0
+        #: Whether the tail is too long.
+        self.merging = False
         self.dead_main = 0
         self.dead_tail = 0
-        self._longest = 0.0
-        self._uneven = 0.0
+        self.longest = 0.0
+        self.uneven = 0.0
+        self._filling: list[NDArray[np.float32]] = []
+        # Made when they are needed, and forgotten with every change.
         self._live_tail: NDArray[np.int64] | None = None
+        self._live_main: NDArray[np.int64] | None = None
+        self._parameters: dict[int, Any] = {}
+        self._selections: dict[int, tuple[NDArray[np.int64], Selection]] = {}
 
     def __len__(self) -> int:
         return self.slots.count - self.dead_main - self.dead_tail
 
     # --- writing ----------------------------------------------------------------------------------------------------------------
+
+    def fill(self, slots: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Give slots, all of them new, these vectors; then ``filled``, and not before is the index to be used."""
+        if self.metric is Metric.COSINE and not (there := vectors.any(axis=1)).all():
+            slots, vectors = slots[there], vectors[there]
+        if len(slots):
+            self._filling.append(self._held(vectors, self.slots.count).copy())
+            self._note(slots)
+
+    def filled(self) -> None:
+        """Build what is cheaper to build at once, on all processors. Each block of vectors is let go as soon as it is in the graph."""
+        blocks, self._filling = self._filling[::-1], []
+        if self.slots.count >= GRAPH_FROM:
+            self.graph = Graph(self.dimension, l2=self.metric is Metric.L2)
+            self.graph.reserve(self.slots.count)
+            self.base = self.first = self.slots.count
+        while blocks:
+            if self.graph is None:
+                self.tail.append(blocks.pop())
+            else:
+                self.graph.add(blocks.pop())
 
     def put(self, slots: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Give each slot this vector; what it had before is dead. A slot comes once.
@@ -87,12 +154,12 @@ class VectorIndex:
             slots, vectors = slots[there], vectors[there]
         if not len(slots):
             return
-        first = self.slots.count
-        self.tail.append(self._held(vectors, first))
-        self.slots.append(slots.astype(np.int32))
-        self._reach(int(slots.max()) + 1)
-        self.places.rows[slots] = np.arange(first, first + len(slots), dtype=np.int32)
+        self.tail.append(self._held(vectors, self.slots.count))
+        self._note(slots)
         self._live_tail = None
+        self._selections = {}
+        if self.graph is not None and self.slots.count - self.base > TAIL:
+            self.merging = True
 
     def change(self, slots: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """As ``put``; a vector that is what it was already keeps its place."""
@@ -116,23 +183,52 @@ class VectorIndex:
         tail = int((places >= self.base).sum())
         self.dead_tail += tail
         self.dead_main += len(places) - tail
-        self._live_tail = None
+        self._forget()
 
-    def _reach(self, slots: int) -> None:
-        missing = slots - self.places.count
+    def _forget(self) -> None:
+        self._live_tail = self._live_main = None
+        self._parameters = {}
+        self._selections = {}
+
+    def merge(self) -> bool:
+        """Put the next vectors of the tail into the graph, as many as a step allows, if it is too long; whether it still is."""
+        if self.graph is None or self.writers or not self.merging:
+            return False
+        step = min(self.graph.pace(), self.slots.count - self.base)
+        start = self.base - self.first
+        self.graph.add_step(self.tail.rows[start : start + step])
+        dead = int((self.slots.rows[self.base : self.base + step] < 0).sum())
+        self.dead_tail -= dead
+        self.dead_main += dead
+        self.base += step
+        self._forget()
+        left = self.slots.count - self.base
+        if left <= TAIL // 2:
+            self.merging = False
+        if not self.merging or self.base - self.first >= TAIL:
+            rest = Growing((self.dimension,), np.float32)
+            rest.append(self.tail.rows[self.base - self.first :])
+            self.tail, self.first = rest, self.base
+        return self.merging
+
+    def _note(self, slots: NDArray[np.int64]) -> None:
+        """The next places are of these slots."""
+        first, missing = self.slots.count, int(slots.max()) + 1 - self.places.count
         if missing > 0:
             self.places.append(np.full(missing, -1, np.int32))
+        self.slots.append(slots.astype(np.int32))
+        self.places.rows[slots] = np.arange(first, first + len(slots), dtype=np.int32)
 
     def _held(self, vectors: NDArray[np.float32], first: int) -> NDArray[np.float32]:
         """Vectors as they are held from a place on: under cosine of length 1."""
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
         if self.metric is not Metric.COSINE:
-            self._longest = max(self._longest, float(lengths.max(initial=0.0)))
+            self.longest = max(self.longest, float(lengths.max(initial=0.0)))
             return vectors
         uneven = np.abs(lengths - 1.0)
         other = uneven > UNIT
-        self._longest = 1.0 + UNIT
-        self._uneven = max(self._uneven, float(uneven[~other].max(initial=0.0)))
+        self.longest = 1.0 + UNIT
+        self.uneven = max(self.uneven, float(uneven[~other].max(initial=0.0)))
         return (
             self.scaled.append(vectors, np.where(other, lengths, 1.0), first)
             if other.any()
@@ -140,13 +236,6 @@ class VectorIndex:
         )
 
     # --- reading ----------------------------------------------------------------------------------------------------------------
-
-    def has(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which slots have a vector."""
-        there = np.zeros(len(slots), np.bool_)
-        known = slots < self.places.count
-        there[known] = self.places.rows[slots[known]] >= 0
-        return there
 
     def places_of(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         """The place of each slot's vector, -1 where it has none."""
@@ -157,24 +246,26 @@ class VectorIndex:
 
     def vectors_at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors as they were given, bit for bit."""
-        if self.main is None:
-            found = self.tail.rows[places]
-        else:
-            found = np.empty((len(places), self.dimension), np.float32)
-            late = places >= self.base
-            found[late] = self.tail.rows[places[late] - self.base]
-            found[~late] = self._main_rows()[places[~late]]
-        return self.scaled.given(found, places)
+        return self.scaled.given(self.held_at(places), places)
 
-    def _main_rows(self) -> NDArray[np.float32]:
-        rows: NDArray[np.float32] = library().rev_swig_ptr(self.main.storage.get_xb(), self.base * self.dimension)
-        return rows.reshape(self.base, self.dimension)
+    def held_at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors as they are held."""
+        if self.graph is None:
+            return np.asarray(self.tail.rows[places - self.first])
+        late = places >= self.base
+        if not late.any():
+            return np.asarray(self.graph.rows[places])
+        found = np.empty((len(places), self.dimension), np.float32)
+        found[late] = self.tail.rows[places[late] - self.first]
+        found[~late] = self.graph.rows[places[~late]]
+        return found
 
     @property
     def memory(self) -> dict[str, int]:
         """The bytes that are reserved, by part."""
         return {
-            "vectors": self.tail.capacity,
+            "vectors": self.tail.capacity + 4 * self.dimension * (0 if self.graph is None else self.base),
+            "links": 0 if self.graph is None else self.graph.links,
             "places": self.slots.capacity + self.places.capacity,
             "lengths": self.scaled.memory,
         }
@@ -184,29 +275,85 @@ class VectorIndex:
         query: NDArray[np.float32],
         top_k: int,
         *,
-        among: NDArray[np.int64] | None,
+        among: Selection | None,
         exact: bool,
         ef_search: int | None,
     ) -> Near:
-        """What is nearest to a query, of all vectors or of those of the slots ``among``, which are ascending."""
-        near = query
+        """What is nearest to a query, of all vectors or of those of a selection."""
+        near = np.ascontiguousarray(query, np.float32)
         if self.metric is Metric.COSINE:
-            near = (query / np.linalg.norm(query.astype(np.float64))).astype(np.float32)
-        if among is None:
-            chosen = None
-        else:
-            chosen = self.places_of(among)
-            chosen = np.sort(chosen[chosen >= 0])
-        places = self._compare(near, top_k, chosen)
-        return self._near(query, places, exact=True)
+            near = (near / np.linalg.norm(near.astype(np.float64))).astype(np.float32)
+        if self.graph is None:
+            return self._near(query, self._compare_tail(near, top_k, among), exact=True)
+        main, compared = self._search_main(self.graph, near, top_k, among, exact=exact, ef_search=ef_search)
+        return self._near(query, np.concatenate((main, self._compare_tail(near, top_k, among))), exact=compared)
 
-    def _compare(self, query: NDArray[np.float32], top_k: int, chosen: NDArray[np.int64] | None) -> NDArray[np.int64]:
-        """The places that may be among the ``top_k`` nearest, all vectors compared, or the chosen."""
-        if chosen is None:
-            if self._live_tail is None and self.dead_tail:
-                self._live_tail = np.flatnonzero(self.slots.rows[self.base :] >= 0)
-            chosen = self._live_tail if self.dead_tail else None
-        return self._compare_part(self.tail.rows, query, top_k, chosen)
+    def _search_main(
+        self,
+        graph: Graph,
+        query: NDArray[np.float32],
+        top_k: int,
+        among: Selection | None,
+        *,
+        exact: bool,
+        ef_search: int | None,
+    ) -> tuple[NDArray[np.int64], bool]:
+        """Places in the graph, and whether all were compared."""
+        there = self.base - self.dead_main if among is None else len(among.main)
+        if not (exact or there <= max(top_k, COMPARED) or (among is not None and there <= COMPARED_PART * self.base)):
+            ef = ef_search or EF_SEARCH
+            if among is None:
+                parameters = self._usual(graph, max(ef, top_k))
+            else:
+                # So many candidates that as many of them match as are looked at without a filter.
+                wide = min(_MOST_EF, max(ef, top_k) * self.base // there)
+                parameters = among.parameters.get(wide)
+                if parameters is None:
+                    parameters = among.parameters[wide] = graph.parameters(wide, among.bits)
+            found = graph.search(query, top_k + 4, parameters)
+            if len(found) >= top_k:
+                return found, False
+        if among is not None:
+            chosen: NDArray[np.int64] | None = among.main
+        else:
+            if self._live_main is None and self.dead_main:
+                self._live_main = np.flatnonzero(self.slots.rows[: self.base] >= 0)
+            chosen = self._live_main if self.dead_main else None
+        return self._compare_part(graph.rows, query, top_k, chosen), True
+
+    def _usual(self, graph: Graph, ef_search: int) -> Any:
+        """The parameters without a filter, which are the same until a vector in the graph dies."""
+        known = self._parameters
+        if ef_search not in known:
+            bits = np.packbits(self.slots.rows[: self.base] >= 0, bitorder="little") if self.dead_main else None
+            known[ef_search] = graph.parameters(ef_search, bits)
+        return known[ef_search]
+
+    def select(self, slots: NDArray[np.int64]) -> Selection:
+        """The vectors of slots, to search among until the next change. It is remembered for this very array."""
+        known = self._selections.get(id(slots))
+        if known is not None and known[0] is slots:
+            return known[1]
+        places = self.places_of(slots)
+        places = np.sort(places[places >= 0])
+        split = int(np.searchsorted(places, self.base))
+        made = Selection(places[:split], places[split:] - self.first, self.base)
+        if len(self._selections) >= _MOST_SELECTIONS:
+            self._selections = {}
+        self._selections[id(slots)] = slots, made
+        return made
+
+    def _compare_tail(self, query: NDArray[np.float32], top_k: int, among: Selection | None) -> NDArray[np.int64]:
+        """The places in the tail that may be among the ``top_k`` nearest."""
+        if among is not None:
+            chosen: NDArray[np.int64] | None = among.tail
+        elif self.dead_tail or self.first < self.base:
+            if self._live_tail is None:
+                self._live_tail = np.flatnonzero(self.slots.rows[self.base :] >= 0) + (self.base - self.first)
+            chosen = self._live_tail
+        else:
+            chosen = None
+        return self._compare_part(self.tail.rows, query, top_k, chosen) + self.first
 
     def _compare_part(
         self, vectors: Any, query: NDArray[np.float32], top_k: int, chosen: NDArray[np.int64] | None
@@ -233,7 +380,7 @@ class VectorIndex:
         if self.metric is Metric.L2:
             return value * (1.0 + 4.0 * terms) + self.dimension * 1e-37
         length = 1.0 if self.metric is Metric.COSINE else float(np.linalg.norm(query.astype(np.float64)))
-        return value - 2.0 * (terms + self._uneven) * length * self._longest - self.dimension * 1e-37
+        return value - 2.0 * (terms + self.uneven) * length * self.longest - self.dimension * 1e-37
 
     def _near(self, query: NDArray[np.float32], places: NDArray[np.int64], *, exact: bool) -> Near:
         distances = np.empty(len(places), np.float64)
@@ -259,21 +406,22 @@ class VectorIndex:
     def keep(self) -> Kept:
         """What a file keeps. Nothing may be merged until it is written."""
         norms = self.scaled.norms
+        late = self.tail.rows[self.base - self.first :]
         return Kept(
-            self.main,
+            self.graph,
             self.base,
-            [self.tail.rows] if self.main is None else [self._main_rows(), self.tail.rows],
+            [late] if self.graph is None else [self.graph.rows, late],
             self.slots.rows.copy(),
             None if norms is None else norms.rows,
             None if norms is None else self.scaled.fixes.rows,
             None if norms is None else dict(self.scaled.whole),
-            self._longest,
-            self._uneven,
+            self.longest,
+            self.uneven,
         )
 
     def restore(
         self,
-        graph: bytes | None,
+        links: bytes | None,
         base: int,
         slots: NDArray[np.int32],
         fill: Callable[[NDArray[np.float32], int], None],
@@ -285,16 +433,23 @@ class VectorIndex:
         uneven: float,
     ) -> None:
         """Become what was kept. ``fill`` reads vectors from a place on into an array. ``ValueError`` where the parts do not fit."""
-        count = len(slots)
-        rest = np.empty((count - base, self.dimension), np.float32)
+        if links is not None:
+            self.graph = Graph.restored(links, base, self.dimension, l2=self.metric is Metric.L2)
+            fill(self.graph.rows, 0)
+        rest = np.empty((len(slots) - base, self.dimension), np.float32)
         fill(rest, base)
         self.tail.append(rest)
+        self.base = self.first = base
+        self.take_slots(slots)
+        self.scaled.restore(len(slots), norms, fixes, whole)
+        self.longest, self.uneven = longest, uneven
+
+    def take_slots(self, slots: NDArray[np.int32]) -> None:
+        """Say whose each vector is, of an index that has vectors only."""
         self.slots.append(slots)
         live = np.flatnonzero(slots >= 0)
         self.places.append(np.full(int(slots.max(initial=-1)) + 1, -1, np.int32))
         self.places.rows[slots[live]] = live
-        self.dead_main = base - int(np.searchsorted(live, base))
-        self.dead_tail = count - base - (len(live) - (base - self.dead_main))
-        self.scaled.restore(count, norms, fixes, whole)
-        self._longest, self._uneven = longest, uneven
-        self.base = base
+        self.dead_main = self.base - int(np.searchsorted(live, self.base))
+        self.dead_tail = len(slots) - len(live) - self.dead_main
+        self.merging = self.graph is not None and len(slots) - self.base > TAIL

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from likewise.abc.feeds import Payload
 
 __all__ = ["PAYLOADS", "Table"]
@@ -34,6 +31,11 @@ class Table:
     def slots(self) -> int:
         """How many slots there are, used or not."""
         return len(self.ids)
+
+    @property
+    def free(self) -> list[int]:
+        """The slots without a row."""
+        return self._free
 
     def add(self, record_id: str, payload: Mapping[Payload, bytes | None]) -> int:
         """The slot of a row that is new."""
@@ -123,14 +125,6 @@ class Table:
         if len(self.slot_of) + len(self._free) != len(ids):
             raise ValueError("an id is there twice")
         self._bytes = sum(map(_size, ids)) + sum(sum(map(_size, column)) for column in payload.values())
-
-    def live(self) -> NDArray[np.int64]:
-        """The slots that have a row, in their order."""
-        if not self._free:
-            return np.arange(len(self.ids), dtype=np.int64)
-        there = np.ones(len(self.ids), np.bool_)
-        there[self._free] = False
-        return np.flatnonzero(there)
 
     def ids_at(self, slots: Iterable[int]) -> list[str]:
         """The ids of rows by their slots, which have one."""

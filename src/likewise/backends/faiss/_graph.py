@@ -1,0 +1,124 @@
+"""FAISS's graph (HNSW: Malkov and Yashunin, 2016) of many vectors, with its vectors in it. Pure but for the memory that it takes.
+
+The figures here are measured: docs/decisions/0016-the-replicas-index.md.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.backends.faiss._library import library
+
+__all__ = ["EF_SEARCH", "Graph"]
+
+#: Links of each vector above the lowest layer (twice as many there), and candidates when a vector is linked.
+M = 32
+EF_CONSTRUCTION = 128
+#: How many candidates a search looks at.
+EF_SEARCH = 40
+#: Seconds that a step of building may take.
+STEP = 0.01
+
+
+class Graph:
+    """Vectors by place, linked to their neighbours. Not to be searched while it grows."""
+
+    def __init__(self, dimension: int, *, l2: bool) -> None:
+        faiss = library()
+        self.dimension = dimension
+        self.l2 = l2
+        self.index: Any = faiss.IndexHNSWFlat(dimension, M, faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT)
+        self.index.hnsw.efConstruction = EF_CONSTRUCTION
+        self._pace = 16.0
+
+    def __len__(self) -> int:
+        return int(self.index.ntotal)
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """The vectors, as a view that is good until the next are added."""
+        if not len(self):
+            return np.empty((0, self.dimension), np.float32)
+        storage = library().downcast_index(self.index.storage)
+        numbers: NDArray[np.float32] = library().rev_swig_ptr(storage.get_xb(), len(self) * self.dimension)
+        return numbers.reshape(len(self), self.dimension)
+
+    @property
+    def links(self) -> int:
+        """The bytes of what is not vectors."""
+        hnsw = self.index.hnsw
+        return int(4 * hnsw.neighbors.size() + 4 * hnsw.levels.size() + 8 * hnsw.offsets.size())
+
+    def reserve(self, count: int) -> None:
+        """Make room for so many vectors in all, before the first: what grows piece by piece is copied, and takes twice the memory then."""
+        codes = library().downcast_index(self.index.storage).codes
+        codes.resize(count * self.dimension * 4)
+        codes.resize(0)
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Add vectors, on all processors if there are more than a hundred."""
+        self.index.add(vectors)
+
+    def pace(self) -> int:
+        """How many vectors may be added in a step, by how long the last took."""
+        return max(1, int(self._pace))
+
+    def add_step(self, vectors: NDArray[np.float32]) -> None:
+        """Add what ``pace`` allows, and learn from it."""
+        started = time.perf_counter()
+        self.add(vectors)
+        taken = max(time.perf_counter() - started, 1e-6)
+        # At most a hundred: more are added by several threads, which wait for each other where others work too.
+        self._pace = min(100.0, 0.5 * self._pace + 0.5 * len(vectors) * STEP / taken)
+
+    def parameters(self, ef_search: int, members: NDArray[np.uint8] | None) -> Any:
+        """How to search: among the places whose bits are set, or all. It may be used again as long as the bits are true."""
+        faiss = library()
+        if members is None:
+            return faiss.SearchParametersHNSW(efSearch=ef_search)
+        return faiss.SearchParametersHNSW(efSearch=ef_search, sel=faiss.IDSelectorBitmap(members))
+
+    def search(self, query: NDArray[np.float32], top_k: int, parameters: Any) -> NDArray[np.int64]:
+        """The places of about the ``top_k`` nearest; fewer where fewer were met. Without the GIL, in one thread."""
+        faiss = library()
+        values, places = np.empty(top_k, np.float32), np.empty(top_k, np.int64)
+        self.index.search_c(1, faiss.swig_ptr(query), top_k, faiss.swig_ptr(values), faiss.swig_ptr(places), parameters)
+        return places[places >= 0]
+
+    def links_bytes(self) -> bytes:
+        """The links, as FAISS writes them, without the vectors."""
+        faiss = library()
+        written = faiss.VectorIOWriter()
+        faiss.write_index(self.index, written, faiss.IO_FLAG_SKIP_STORAGE)
+        return bytes(faiss.vector_to_array(written.data))
+
+    @classmethod
+    def restored(cls, links: bytes, count: int, dimension: int, *, l2: bool) -> Graph:
+        """The graph of ``links_bytes``, whose vectors are to be put into ``rows``. ``ValueError`` where it is of another kind.
+
+        FAISS believes what it reads: the bytes must have been checked.
+        """
+        faiss = library()
+        reader = faiss.VectorIOReader()
+        faiss.copy_array_to_vector(np.frombuffer(links, np.uint8), reader.data)
+        graph = cls(dimension, l2=l2)
+        index = faiss.read_index(reader, faiss.IO_FLAG_SKIP_STORAGE)
+        if not isinstance(index, faiss.IndexHNSWFlat) or (index.ntotal, index.d, index.metric_type) != (
+            count,
+            dimension,
+            graph.index.metric_type,
+        ):
+            raise ValueError("its links are those of another graph")
+        storage = faiss.IndexFlat(dimension, index.metric_type)
+        storage.codes.resize(count * dimension * 4)
+        storage.ntotal = count
+        storage.this.disown()
+        index.storage = storage
+        index.own_fields = True
+        index.hnsw.efConstruction = EF_CONSTRUCTION
+        graph.index = index
+        return graph
