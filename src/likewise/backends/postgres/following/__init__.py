@@ -6,7 +6,9 @@ from typing import Literal
 
 from likewise.abc.feeds import Feed, Payload
 from likewise.backends.postgres._table import Table
+from likewise.backends.postgres.following.choosing import AnyFeed
 from likewise.backends.postgres.following.log import LogFeed
+from likewise.backends.postgres.following.triggers import TriggerFeed
 from likewise.errors import InvalidArgument, UnsupportedFeature
 
 __all__ = ["open_feed"]
@@ -28,4 +30,8 @@ def open_feed(
         )
     if how not in (None, "log", "triggers"):
         raise InvalidArgument(f"how is {how!r:.80}; it must be 'log', 'triggers' or None")
-    return LogFeed(conninfo, table, holds, name=name)
+    if how == "log":
+        return LogFeed(conninfo, table, holds, name=name)
+    if how == "triggers":
+        return TriggerFeed(conninfo, table, holds, name=name)
+    return AnyFeed(conninfo, table, holds, name=name)

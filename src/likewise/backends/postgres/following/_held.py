@@ -28,7 +28,7 @@ from likewise.schema import CollectionSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Held", "Layout", "RowsReader", "check_holds", "held_columns", "mismatch"]
+__all__ = ["Held", "Layout", "RowsReader", "check_holds", "held_columns", "mismatch", "vector_in"]
 
 _ORDER: tuple[Payload, ...] = ("metadata", "content", "modality", "content_id")
 _START = b"PGCOPY\n\xff\r\n\x00"
@@ -102,7 +102,7 @@ def mismatch(collection: str, differences: Sequence[str]) -> SchemaMismatch:
 class Layout:
     """Where in the rows of the log, as a ``Relation`` described them, is what a feed tells."""
 
-    __slots__ = ("_held", "_id", "_payload", "_vectors", "relation")
+    __slots__ = ("_held", "_id", "_payload", "_vectors", "_width")
 
     def __init__(self, held: Held, relation: Relation) -> None:
         places = {column.name: n for n, column in enumerate(relation.columns)}
@@ -116,7 +116,7 @@ class Layout:
         if differences:
             raise mismatch(held.collection, differences)
         self._held = held
-        self.relation = relation.oid
+        self._width = len(relation.columns)
         self._id = places["id"]
         self._vectors = [
             (name, places[column], element, dimension) for name, column, element, dimension in held.vectors
@@ -125,6 +125,11 @@ class Layout:
 
     def change(self, message: Insert | Update | Delete) -> Put | Gone:
         """What the message says of the collection."""
+        row = message.before if isinstance(message, Delete) else message.row
+        if len(row) != self._width:
+            raise BackendError(
+                f"the log of collection {self._held.collection!r} has a row of {len(row)} columns, not {self._width}"
+            )
         match message:
             case Insert():
                 return self._put(message.row, self._identity(message.row))
@@ -136,17 +141,17 @@ class Layout:
                 return Gone(self._identity(message.before))
 
     def _identity(self, row: Row) -> str:
-        value = row[self._id]
+        value = row[self._id] if self._id < len(row) else None
         if not isinstance(value, bytes):
             raise BackendError(f"the log of collection {self._held.collection!r} has a row without its id")
-        return value.decode()
+        return _text(value)
 
     def _put(self, row: Row, id_: str, *, was: str | None = None) -> Put:
         vectors = {}
         for name, at, element, dimension in self._vectors:
             value = _plain(row[at])
             if value is not UNCHANGED:
-                vectors[name] = None if value is None else _vector(value, element, dimension)
+                vectors[name] = None if value is None else vector_in(value, element, dimension)
         payload: dict[Payload, bytes | None] = {}
         for part, at in self._payload:
             value = _plain(row[at])
@@ -161,11 +166,26 @@ def _plain(value: Value) -> Any:
     return value
 
 
-def _vector(data: bytes, element: Element, dimension: int) -> NDArray[np.float32]:
-    vector = unpack_vector(data, element)
-    if vector.shape != (dimension,):
-        raise BackendError(f"the server sent a vector of dimension {len(vector)}, where {dimension} was expected")
-    return vector
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BackendError(f"the server sent an id that is not UTF-8: {data!r:.80}") from error
+
+
+def vector_in(data: bytes, element: Element, dimension: int) -> NDArray[np.float32]:
+    """The vector in pgvector's binary format; ``BackendError`` if it is of another dimension."""
+    if not data.startswith(_header(dimension)) or len(data) != _size(element, dimension):
+        raise BackendError(f"the server sent a vector that is not of dimension {dimension}")
+    return unpack_vector(data, element)
+
+
+def _header(dimension: int) -> bytes:
+    return struct.pack(">HH", dimension, 0)
+
+
+def _size(element: Element, dimension: int) -> int:
+    return 4 + np.dtype(NUMBERS[element]).itemsize * dimension
 
 
 class RowsReader:
@@ -226,7 +246,7 @@ class RowsReader:
         return at
 
     def _rows(self, columns: list[list[bytes | None]]) -> Rows:
-        ids = [(value or b"").decode() for value in columns[0]]
+        ids = [_text(value or b"") for value in columns[0]]
         vectors: dict[str, NDArray[np.float32]] = {}
         present: dict[str, NDArray[np.bool_]] = {}
         for (name, _, element, dimension), values in zip(self._held.vectors, columns[1:], strict=False):
@@ -242,11 +262,12 @@ class RowsReader:
 
 def _matrix(values: Sequence[bytes | None], element: Element, dimension: int) -> NDArray[np.float32]:
     """Vectors in the binary format of pgvector, zeros for null, as float32 of shape (rows, dimension)."""
-    numbers = np.dtype(NUMBERS[element])
-    size = 4 + numbers.itemsize * dimension
-    nothing = bytes(size)
+    size, header = _size(element, dimension), _header(dimension)
+    nothing = header + bytes(size - 4)
     joined = b"".join([nothing if value is None else value for value in values])
-    if len(joined) != size * len(values):
-        raise BackendError(f"the server sent vectors of another dimension than {dimension}")
-    table = np.frombuffer(joined, np.uint8).reshape(len(values), size)[:, 4:]
-    return np.ascontiguousarray(table).view(numbers).astype(np.float32)
+    table = np.frombuffer(joined, np.uint8)
+    if len(joined) == size * len(values):
+        table = table.reshape(len(values), size)
+        if (table[:, :4] == np.frombuffer(header, np.uint8)).all():
+            return np.ascontiguousarray(table[:, 4:]).view(NUMBERS[element]).astype(np.float32)
+    raise BackendError(f"the server sent vectors that are not all of dimension {dimension}")

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
-from likewise.abc.feeds import Payload
+from likewise.abc.feeds import Payload, Rows
 from likewise.backends.postgres._errors import translating
 from likewise.backends.postgres._install import resource
 from likewise.backends.postgres._parameters import own_sql
-from likewise.backends.postgres.following._held import Held, held_columns, mismatch
-from likewise.errors import CollectionNotFound, UnsupportedFeature
+from likewise.backends.postgres.following._held import Held, RowsReader, held_columns, mismatch
+from likewise.errors import BackendUnavailable, CollectionNotFound, UnsupportedFeature
 from likewise.schema import CollectionSpec
 
-__all__ = ["Followed", "close", "connect", "look"]
+__all__ = ["Followed", "close", "connect", "look", "read_rows"]
 
+#: Rows of a snapshot that are given together.
+SNAPSHOT_ROWS = 5_000
 #: Settings of a connection that may be quiet, or read, for long; and a policy that hides rows is an error then, not a shorter copy.
 _SETTINGS = (
     "select set_config(name, value, false) from (values ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),"
@@ -81,6 +83,32 @@ async def look(
 
 def _cannot(what: str, hint: str) -> UnsupportedFeature:
     return UnsupportedFeature(what, backend="postgres", hint=hint)
+
+
+async def read_rows(connection: AsyncConnection[Any], schema: str, followed: Followed) -> AsyncGenerator[Rows, None]:
+    """The table's rows in the transaction that the connection is in, some thousands at a time; the connection is closed at the end."""
+    reader = RowsReader(followed.held)
+    columns = sql.SQL(", ").join(map(sql.Identifier, followed.held.columns))
+    statement = sql.SQL("COPY {} ({}) TO STDOUT (FORMAT binary)").format(
+        sql.Identifier(schema, followed.held.collection), columns
+    )
+    try:
+        with translating(followed.held.collection):
+            async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                pieces: list[bytes] = []
+                async for piece in copy:
+                    pieces.append(bytes(piece))
+                    if len(pieces) >= SNAPSHOT_ROWS:
+                        rows = reader.read(b"".join(pieces))
+                        pieces.clear()
+                        if rows is not None:
+                            yield rows
+            if (rows := reader.read(b"".join(pieces))) is not None:
+                yield rows
+        if not reader.ended:
+            raise BackendUnavailable("the server sent a part of the rows only")
+    finally:
+        await close(connection)
 
 
 async def close(connection: AsyncConnection[Any] | None) -> None:

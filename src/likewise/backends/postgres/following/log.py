@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from psycopg import AsyncConnection, sql
@@ -23,17 +23,15 @@ from likewise.abc.feeds import Commit, Feed, Payload, Position, Rows
 from likewise.backends.postgres._errors import translating
 from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.following import _slots
-from likewise.backends.postgres.following._held import RowsReader, check_holds, mismatch
+from likewise.backends.postgres.following._held import check_holds, mismatch
 from likewise.backends.postgres.following._positions import log_place, log_position
-from likewise.backends.postgres.following._table import Followed, close, connect, look
-from likewise.backends.postgres.following._transactions import Transactions
+from likewise.backends.postgres.following._table import Followed, close, connect, look, read_rows
+from likewise.backends.postgres.following._transactions import IN_MEMORY, Transactions
 from likewise.backends.postgres.following.stream import Keepalive, Replication, read, status
 from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
 
 __all__ = ["LogFeed"]
 
-#: Rows of the snapshot that are given together.
-SNAPSHOT_ROWS = 5_000
 #: Seconds between looks at the table: whether it is there, and still published. Somebody in a hurry has it looked at sooner.
 _LOOK_SECONDS, _HURRIED_LOOK_SECONDS = 1.0, 0.1
 #: Seconds after which the server is told how far we are though it has not asked: it gives up on a reader that says nothing for a minute.
@@ -59,6 +57,7 @@ class LogFeed(Feed):
         self._publication = 0
         self._slot = ""
         self._snapshot: str | None = None
+        self._rows: AsyncGenerator[Rows, None] | None = None
         self._start = self._kept = 0
         self._transactions: Transactions | None = None
         self._answer_due: float | None = None
@@ -98,35 +97,25 @@ class LogFeed(Feed):
         self._snapshot = made[2]
         return False
 
-    async def snapshot(self) -> AsyncIterator[Rows]:
+    def snapshot(self) -> AsyncIterator[Rows]:
         if self._followed is None or self._snapshot is None:
             raise InvalidArgument("a snapshot is read once, when begin() has said that it is needed, before commits()")
-        followed, snapshot, self._snapshot = self._followed, self._snapshot, None
-        reader = RowsReader(followed.held)
+        self._rows = self._read_rows(self._followed, self._snapshot)
+        self._snapshot = None
+        return self._rows
+
+    async def _read_rows(self, followed: Followed, snapshot: str) -> AsyncGenerator[Rows, None]:
         connection = await connect(self._conninfo, self._application)
+        rows = read_rows(connection, self._schema, followed)
         try:
             with translating(self._spec.name):
                 await connection.execute("begin isolation level repeatable read read only")
                 await connection.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(snapshot)))
-                async with connection.cursor() as cursor, cursor.copy(self._copied(followed)) as copy:
-                    pieces: list[bytes] = []
-                    async for piece in copy:
-                        pieces.append(bytes(piece))
-                        if len(pieces) >= SNAPSHOT_ROWS:
-                            rows = reader.read(b"".join(pieces))
-                            pieces.clear()
-                            if rows is not None:
-                                yield rows
-                if (rows := reader.read(b"".join(pieces))) is not None:
-                    yield rows
+            async for part in rows:
+                yield part
         finally:
+            await rows.aclose()
             await close(connection)
-
-    def _copied(self, followed: Followed) -> sql.Composed:
-        columns = sql.SQL(", ").join(map(sql.Identifier, followed.held.columns))
-        return sql.SQL("COPY {} ({}) TO STDOUT (FORMAT binary)").format(
-            sql.Identifier(self._schema, self._spec.name), columns
-        )
 
     @property
     def position(self) -> Position:
@@ -138,7 +127,7 @@ class LogFeed(Feed):
             raise InvalidArgument("begin() comes before commits()")
         await stream.command(_slots.start_command(self._slot, self._start, followed.oid))
         self._snapshot = None
-        transactions = self._transactions = Transactions(followed.held, followed.oid, self._start)
+        transactions = self._transactions = Transactions(followed.held, followed.oid, self._start, in_memory=IN_MEMORY)
         self._watch = asyncio.create_task(self._keep_watch(stream, followed))
         told = self._start
         while True:
@@ -237,6 +226,9 @@ class LogFeed(Feed):
         if watch is not None:
             watch.cancel()
             await asyncio.wait([watch])
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            await rows.aclose()
         stream, self._stream = self._stream, None
         self._transactions = None
         if stream is not None:

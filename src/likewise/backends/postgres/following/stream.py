@@ -119,6 +119,8 @@ class Replication:
             raise self._ended
         pgconn = self._connection.pgconn
         found: list[bytes] = []
+        # What libpq leaves in the socket is seen there by the loop, so that waiting gives others their turn however much comes.
+        self._readable.clear()
         try:
             pgconn.consume_input()
             while True:
@@ -137,8 +139,6 @@ class Replication:
                 return found
         except psycopg.Error as error:
             raise self._lost(error) from error
-        if not found:
-            self._readable.clear()
         return found
 
     async def wait(self, seconds: float) -> None:

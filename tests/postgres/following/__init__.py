@@ -1,0 +1,1 @@
+"""Following a collection: what its feeds tell."""

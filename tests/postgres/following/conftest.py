@@ -1,0 +1,39 @@
+"""Fixtures of the tests of feeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from .helpers import How
+
+
+@pytest.fixture(params=["log", "triggers"])
+def how(request: pytest.FixtureRequest) -> How:
+    """Each way to follow."""
+    way: How = request.param
+    return way
+
+
+@pytest.fixture
+def url(fresh_database_url: str) -> Iterator[str]:
+    """An empty database; at the end no slot of it is left."""
+    yield fresh_database_url
+    with psycopg.connect(fresh_database_url, autocommit=True) as connection:
+        # A connection that was closed takes its slot with it, a moment later.
+        for _ in range(100):
+            left = connection.execute(
+                "select slot_name, active_pid from pg_replication_slots where database = current_database()"
+            ).fetchall()
+            if not left:
+                return
+            time.sleep(0.05)
+        for name, process in left:
+            connection.execute(
+                "select pg_terminate_backend(%s)" if process else "select pg_drop_replication_slot(%s)",
+                (process or name,),
+            )
+    raise AssertionError(f"slots were left: {left}")
