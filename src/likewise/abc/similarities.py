@@ -93,7 +93,7 @@ class Similarities:
                 odds = (cosine(self.metric, result.distance) - curve.midpoint) / curve.width
                 placed.append((-odds, result.distance, result.id, result))
         placed.sort(key=lambda one: one[:3])
-        legs = {name: results.explain() for name, results in found.items()}
+        legs: dict[str, SearchExplanation] = {name: results.explain() for name, results in found.items()}
         by = {leg.by for leg in legs.values()}
         return self._ranked(
             (one[3] for one in placed[:top_k]),

@@ -59,6 +59,7 @@ class Following:
         self._hurrying: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._looked = False
+        self._failure: str | None = None
         #: The position of the file, where it is known, and until where that is what the collection has; when these were written.
         self._saved: Position | None = None
         self._kept: Position | None = None
@@ -107,13 +108,21 @@ class Following:
 
     def _failed(self, error: Exception) -> None:
         known = isinstance(error, LikewiseError)
-        _log.warning(
-            "the replica of %s begins again: %s", self.replica.spec.name, error, exc_info=None if known else error
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        # Once, not at every attempt.
+        level = logging.DEBUG if reason == self._failure else logging.WARNING
+        self._failure = reason
+        _log.log(
+            level,
+            "the replica of %s begins again: %s",
+            self.replica.spec.name,
+            error,
+            exc_info=None if known else error,
         )
         # What may succeed the next time leaves a copy that can go on. Anything else may be the copy's own fault: it is built anew.
         if not (isinstance(error, LikewiseError) and error.retryable):
             self._image = None
-        self.replica.leave("failed", str(error) if known else f"{type(error).__name__}: {error}")
+        self.replica.leave("failed", reason)
 
     async def _claimed(self) -> Place | None:
         """The files, if there are any and they are ours alone."""
@@ -149,7 +158,7 @@ class Following:
                 replica.leave("building")
                 image = self._image = await self._build(feed)
             replica.follow(image, feed)
-            self._feed = feed
+            self._feed, self._failure = feed, None
             self.hurry()
             try:
                 await self._pump(image, feed)

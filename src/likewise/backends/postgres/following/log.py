@@ -62,6 +62,7 @@ class LogFeed(Feed):
         self._transactions: Transactions | None = None
         self._answer_due: float | None = None
         self._answered_at = 0.0
+        self._asked = False
         self._watch: asyncio.Task[None] | None = None
         self._look_soon = asyncio.Event()
         self._failure: LikewiseError | None = None
@@ -132,15 +133,18 @@ class LogFeed(Feed):
         told = self._start
         while True:
             commits: list[Commit] = []
-            taken = 0
+            taken, asked = 0, False
             while taken < _TAKEN_TOGETHER and (frames := stream.receive()):
                 taken += len(frames)
                 for frame in map(read, frames):
                     if (commit := transactions.take(frame)) is not None:
                         commits.append(commit)
-                    elif isinstance(frame, Keepalive) and frame.wants_reply and self._answer_due is None:
-                        self._answer_due = self._answered_at + _ANSWER_SECONDS
-            if transactions.read > (log_place(commits[-1].position) if commits else told):
+                    elif isinstance(frame, Keepalive):
+                        if frame.wants_reply and self._answer_due is None:
+                            self._answer_due = self._answered_at + _ANSWER_SECONDS
+                        # Who is in a hurry is told where we are, even if that is where we were: it shows that the server is there.
+                        asked, self._asked = asked or self._asked, False
+            if asked or transactions.read > (log_place(commits[-1].position) if commits else told):
                 commits.append(Commit(log_position(transactions.read)))
             if self._answer_due is not None and self._answer_due <= time.monotonic():
                 await self._answer(stream)
@@ -199,6 +203,7 @@ class LogFeed(Feed):
     async def hurry(self) -> None:
         if self._transactions is not None and self._stream is not None:
             self._look_soon.set()
+            self._asked = True
             await self._answer(self._stream, reply=True)
 
     def reached(self, position: Position, wanted: Position) -> bool:
