@@ -54,10 +54,11 @@ async def connect_async(
         raise InvalidArgument(f"a URL is text, not {type(url).__name__}; attach() borrows connections and engines")
     scheme = "embedded" if url is None else url.partition(":")[0].lower()
     if url is not None and scheme.startswith("faiss+"):
-        from likewise.backends.faiss import AsyncFaissStore, check_installed, split_url
+        from likewise.backends.faiss import AsyncFaissStore, split_url
+        from likewise.backends.faiss._library import library
 
         of_record, options = split_url(url)
-        check_installed()
+        library()  # Missing, it is better missed before anything is opened.
         inner = await connect_async(
             of_record,
             schema=schema,

@@ -6,7 +6,6 @@ FAISS is imported here and nowhere else.
 ``store`` and ``collection`` are what callers have; ``follower`` is the thread in which ``following`` keeps each ``replica``.
 """
 
-from likewise.backends.faiss._library import check_installed
 from likewise.backends.faiss._options import PREFIX, ReplicaOptions, split_url
 from likewise.backends.faiss.collection import FaissCollection
 from likewise.backends.faiss.collection_async import AsyncFaissCollection
@@ -25,6 +24,5 @@ __all__ = [
     "ReplicaStatus",
     "VerifyReport",
     "Written",
-    "check_installed",
     "split_url",
 ]

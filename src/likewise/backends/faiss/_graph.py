@@ -34,6 +34,7 @@ class Graph:
         self.index: Any = faiss.IndexHNSWFlat(dimension, M, faiss.METRIC_L2 if l2 else faiss.METRIC_INNER_PRODUCT)
         self.index.hnsw.efConstruction = EF_CONSTRUCTION
         self._pace = 16.0
+        self._rows: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -41,6 +42,11 @@ class Graph:
     @property
     def rows(self) -> NDArray[np.float32]:
         """The vectors, as a view that is good until the next are added."""
+        if self._rows is None:
+            self._rows = self._view()
+        return self._rows
+
+    def _view(self) -> NDArray[np.float32]:
         if not len(self):
             return np.empty((0, self.dimension), np.float32)
         storage = library().downcast_index(self.index.storage)
@@ -61,6 +67,7 @@ class Graph:
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Add vectors, on all processors if there are more than a hundred."""
+        self._rows = None
         self.index.add(vectors)
 
     def pace(self) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,56 +15,65 @@ from likewise.errors import OptionalDependencyError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_installed", "library", "nearest"]
+__all__ = ["library", "nearest", "selector"]
 
-
-def check_installed() -> None:
-    """``OptionalDependencyError`` if FAISS is not installed."""
-    library()
+_WAITING = "OMP_WAIT_POLICY"
 
 
 def library() -> Any:
     """The module ``faiss``; ``OptionalDependencyError`` if it is not installed."""
+    known = sys.modules.get("faiss")
+    if known is not None:
+        return known
     try:
-        import faiss
+        with _patient_threads():
+            import faiss
     except ModuleNotFoundError as error:
         raise OptionalDependencyError("faiss-cpu", extra="faiss") from error
     return faiss
 
 
+@contextlib.contextmanager
+def _patient_threads() -> Iterator[None]:
+    """While FAISS's OpenMP is loaded, which is when it looks: have its threads sleep while they wait for each other.
+
+    Where others use the same processors they would spin in their way: building took three times the processor's time. What the
+    environment says already is left as it is.
+    """
+    if _WAITING in os.environ:
+        yield
+        return
+    os.environ[_WAITING] = "passive"
+    try:
+        yield
+    finally:
+        del os.environ[_WAITING]
+
+
+def selector(places: NDArray[np.int64]) -> Any:
+    """What has ``nearest`` look among these places only. It may be used again."""
+    return library().IDSelectorArray(places)
+
+
 def nearest(
-    vectors: Any,
-    count: int,
+    vectors: NDArray[np.float32],
     query: NDArray[np.float32],
     top_k: int,
     *,
     l2: bool,
-    among: NDArray[np.int64] | None = None,
+    among: Any,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The ``top_k`` nearest of ``count`` vectors, or of those ``among`` them, by comparing each: values, nearest first, and places.
+    """The ``top_k`` nearest vectors by comparing each, all or those ``among`` them (a ``selector``): values, nearest first, and places.
 
-    ``vectors`` is an array of shape (count, dimension) or FAISS's own pointer to such memory. Values are squared distances, or
-    inner products. One thread does it, without the GIL.
+    There must be as many. Values are squared distances, or inner products. One thread does it, without the GIL.
     """
     faiss = library()
-    found = min(top_k, count if among is None else len(among))
-    values, places = np.empty(found, np.float32), np.empty(found, np.int64)
-    if not found:
-        return values, places
-    base = faiss.swig_ptr(vectors) if isinstance(vectors, np.ndarray) else vectors
-    given = (
-        faiss.swig_ptr(query),
-        base,
-        query.shape[0],
-        1,
-        count,
-        found,
-        faiss.swig_ptr(values),
-        faiss.swig_ptr(places),
-    )
-    selected = None if among is None else faiss.IDSelectorArray(among)
+    values, places = np.empty(top_k, np.float32), np.empty(top_k, np.int64)
+    pointer = faiss.swig_ptr
+    count, dimension = vectors.shape
+    given = pointer(query), pointer(vectors), dimension, 1, count, top_k, pointer(values), pointer(places)
     if l2:
-        faiss.knn_L2sqr(*given, None, selected)
+        faiss.knn_L2sqr(*given, None, among)
     else:
-        faiss.knn_inner_product(*given, selected)
+        faiss.knn_inner_product(*given, among)
     return values, places

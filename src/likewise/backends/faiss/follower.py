@@ -46,6 +46,7 @@ class Follower:
         self._following: dict[str, Following] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._lock = threading.Lock()
+        self._rebuilding = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
@@ -63,7 +64,7 @@ class Follower:
         holds = self.holds(spec)
         with self._lock:
             known = self._replicas.get(spec.name)
-            if known is not None and known.state != "stopped" and known.spec.vector_fields == spec.vector_fields:
+            if known is not None and known.state != "stopped" and _alike(known.spec, spec):
                 return known
             replica = Replica(spec, holds, lambda slot: open_feed(holds, slot), patience=self.options.patience)
             self._replicas[spec.name] = replica
@@ -96,17 +97,18 @@ class Follower:
     def rebuild(self, replica: Replica) -> None:
         """Throw the copy and its file away, and have it built anew. Blocks until the old one is gone."""
         name = replica.spec.name
-        with self._lock:
-            if self._closed or self._replicas.get(name) is not replica:
-                return
-        if self._loop is not None:
-            self._call(self._end(name, forget=False))
-        place = self._place(name)
-        if place is not None and place.claim():
-            place.discard()
-            place.release()
-        replica.leave("idle")
-        self.start(replica)
+        with self._rebuilding:
+            with self._lock:
+                if self._closed or self._replicas.get(name) is not replica:
+                    return
+            if self._loop is not None:
+                self._call(self._end(name, forget=False))
+            place = self._place(name)
+            if place is not None and place.claim():
+                place.discard()
+                place.release()
+            replica.leave("idle")
+            self.start(replica)
 
     def keeps(self, name: str) -> bool:
         """Whether there is a replica of a collection of this name, or files of an earlier one."""
@@ -206,6 +208,11 @@ class Follower:
         await asyncio.wait([task])
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("the replica of %s ended badly", name, exc_info=error)
+
+
+def _alike(one: CollectionSpec, other: CollectionSpec) -> bool:
+    """Whether a replica of the one is a replica of the other."""
+    return one.vector_fields == other.vector_fields and bool(one.multimodal) == bool(other.multimodal)
 
 
 async def _forget(feed: Feed) -> None:

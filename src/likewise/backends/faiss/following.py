@@ -27,6 +27,9 @@ _log = logging.getLogger("likewise.backends.faiss")
 
 T = TypeVar("T")
 
+#: How the note begins that a file could not be written.
+_UNWRITTEN = "its file could not be written"
+
 #: Seconds before it begins again after a failure: the first, and the longest.
 _AGAIN_FIRST, _AGAIN_MOST = 0.1, 30.0
 #: After it has followed for so many seconds, the next failure is a first one again.
@@ -40,7 +43,7 @@ _FEW_CHANGES = 1_000
 #: Seconds after which what is to be merged has its turn, even if more is told.
 _MAINTAIN_SECONDS = 0.02
 #: The file is written again after so many changes (or a tenth of the rows, if that is more), or so many seconds with any.
-_SAVE_CHANGES, _SAVE_SECONDS = 10_000, 300.0
+_SAVE_CHANGES, _SAVE_SECONDS, _SAVE_LEAST_SECONDS = 10_000, 300.0, 10.0
 #: A read that waits has the database asked again after so many seconds: the first time, and at most.
 _ASK_FIRST, _ASK_MOST = 0.002, 0.05
 
@@ -264,8 +267,9 @@ class Following:
         if self._place is None or (self._saving is not None and not self._saving.done()):
             return
         now = time.monotonic()
-        many = self._changes >= max(_SAVE_CHANGES, len(image) // 10)
-        if self._kept is None or many or (self._changes and now - self._saved_at > _SAVE_SECONDS):
+        age = now - self._saved_at
+        many = self._changes >= max(_SAVE_CHANGES, len(image) // 10) and age > _SAVE_LEAST_SECONDS
+        if self._kept is None or many or (self._changes and age > _SAVE_SECONDS):
             self._saving = asyncio.create_task(self._save(self._place, image, feed))
         elif not self._changes and image.position != self._kept and now - self._kept_at > _NOTE_SECONDS:
             await self._note(self._place, image, feed)
@@ -280,20 +284,19 @@ class Following:
 
     async def _save(self, place: Place, image: Image, feed: Feed) -> None:
         """Write the file beside what is going on, then let the database forget what it has."""
-        before = image.position
-        assert before is not None
+        notes, changes = self.replica.notes, self._changes
         self._changes, self._saved_at = 0, time.monotonic()
-        self._kept = before
+        self._kept = image.position
         try:
-            await self._apart(partial(image.save, place.image))
-            # If commits came meanwhile, the file may have some of them: only that it is not older is known.
-            self._saved = before if image.position == before else None
-            await feed.kept(before)
+            self._saved = self._kept = await self._apart(partial(image.save, place.image))
+            notes[:] = [note for note in notes if not note.startswith(_UNWRITTEN)]
+            await feed.kept(self._saved)
         except OSError as error:
             _log.warning("the file of the replica of %s could not be written: %s", self.replica.spec.name, error)
-            note = f"its file could not be written: {error.strerror or error}; until it is, the database keeps its log"
-            if note not in self.replica.notes:
-                self.replica.notes.append(note)
+            # It is tried again after a while, though nothing may happen until then.
+            self._changes += max(1, changes)
+            if not any(note.startswith(_UNWRITTEN) for note in notes):
+                notes.append(f"{_UNWRITTEN}: {error.strerror or error}; until it is, the database keeps its log")
         except BackendUnavailable:
             pass  # Found by who reads the feed; the file is as good as it was.
 

@@ -336,8 +336,8 @@ class Image:
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path) -> None:
-        """Write the image to a file, which replaces the one that is there when it is whole and on the disk.
+    def save(self, path: Path) -> Position:
+        """Write the image to a file, which replaces the one that is there when it is whole and on the disk; the position that it has there.
 
         Commits may be applied meanwhile: they wait for a copy of ids and of what payloads are where, a few milliseconds, and what is written
         is of the moment of that copy. ``LikewiseError`` while it is being filled; ``OSError`` if the file cannot be written.
@@ -359,6 +359,7 @@ class Image:
             with self._lock.writing:
                 for index in indexes.values():
                     index.writers -= 1
+        return position
 
     @classmethod
     def load(cls, path: Path, spec: CollectionSpec, *, holds: frozenset[Payload]) -> Image:

@@ -6,6 +6,7 @@ Places are only ever appended: a vector that changes gets a new place, and the o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from likewise.backends.faiss._arrays import Growing, Scaled
 from likewise.backends.faiss._graph import EF_SEARCH, Graph
-from likewise.backends.faiss._library import library, nearest
+from likewise.backends.faiss._library import library, nearest, selector
 from likewise.metrics import Metric
 from likewise.schema import VectorField
 
@@ -27,13 +28,17 @@ GRAPH_FROM = 5_000
 TAIL = 2_048
 #: A cosine is an inner product of vectors of length 1. One that is as near to it as this is held as it is, bit for bit.
 UNIT = 1e-4
-#: Of a filter's rows at most this part of all is compared one by one, and always so many.
-COMPARED_PART = 0.06
-COMPARED = 2_000
+#: A filter's rows are compared one by one if they are at most this part of all, and not more than so many; or if they are very few.
+COMPARED_PART = 0.15
+COMPARED_MOST = 50_000
+COMPARED_ALWAYS = 2_000
+#: A filter that has to do with the vectors leaves fewer of a query's neighbours than it leaves of all: so much more is looked at.
+WIDER = 2.0
 _MOST_EF = 4_096
 _MOST_SELECTIONS = 64
 _EPSILON = 2.0**-24
 _BATCH = 4_096
+_NOTHING = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,32 @@ class Near:
     exact: bool
 
 
+class Places:
+    """Some rows of an array, ascending, and what FAISS wants to know of them."""
+
+    __slots__ = ("_selector", "rows")
+
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        self.rows = rows
+        self._selector: Any = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def selector(self) -> Any:
+        """Made when it is first asked for."""
+        if self._selector is None:
+            self._selector = selector(self.rows)
+        return self._selector
+
+
 class Selection:
-    """Vectors to search among: places in the graph, and rows of the tail, both ascending."""
+    """Vectors to search among: places in the graph, and rows of the tail."""
 
     __slots__ = ("_base", "_bits", "main", "parameters", "tail")
 
-    def __init__(self, main: NDArray[np.int64], tail: NDArray[np.int64], base: int) -> None:
+    def __init__(self, main: Places, tail: Places, base: int) -> None:
         self.main = main
         self.tail = tail
         self._base = base
@@ -66,7 +91,7 @@ class Selection:
         """A bit for each place in the graph."""
         if self._bits is None:
             members = np.zeros(self._base, np.bool_)
-            members[self.main] = True
+            members[self.main.rows] = True
             self._bits = np.packbits(members, bitorder="little")
         return self._bits
 
@@ -113,8 +138,8 @@ class VectorIndex:
         self.uneven = 0.0
         self._filling: list[NDArray[np.float32]] = []
         # Made when they are needed, and forgotten with every change.
-        self._live_tail: NDArray[np.int64] | None = None
-        self._live_main: NDArray[np.int64] | None = None
+        self._live_tail: Places | None = None
+        self._live_main: Places | None = None
         self._parameters: dict[int, Any] = {}
         self._selections: dict[int, tuple[NDArray[np.int64], Selection]] = {}
 
@@ -282,11 +307,12 @@ class VectorIndex:
         """What is nearest to a query, of all vectors or of those of a selection."""
         near = np.ascontiguousarray(query, np.float32)
         if self.metric is Metric.COSINE:
-            near = (near / np.linalg.norm(near.astype(np.float64))).astype(np.float32)
+            near = (near / _length(near)).astype(np.float32)
         if self.graph is None:
             return self._near(query, self._compare_tail(near, top_k, among), exact=True)
         main, compared = self._search_main(self.graph, near, top_k, among, exact=exact, ef_search=ef_search)
-        return self._near(query, np.concatenate((main, self._compare_tail(near, top_k, among))), exact=compared)
+        tail = self._compare_tail(near, top_k, among)
+        return self._near(query, np.concatenate((main, tail)) if len(tail) else main, exact=compared)
 
     def _search_main(
         self,
@@ -300,13 +326,16 @@ class VectorIndex:
     ) -> tuple[NDArray[np.int64], bool]:
         """Places in the graph, and whether all were compared."""
         there = self.base - self.dead_main if among is None else len(among.main)
-        if not (exact or there <= max(top_k, COMPARED) or (among is not None and there <= COMPARED_PART * self.base)):
+        few = there <= max(top_k, COMPARED_ALWAYS)
+        if among is not None:
+            few = few or there <= min(COMPARED_MOST, COMPARED_PART * self.base)
+        if not (exact or few):
             ef = ef_search or EF_SEARCH
             if among is None:
                 parameters = self._usual(graph, max(ef, top_k))
             else:
                 # So many candidates that as many of them match as are looked at without a filter.
-                wide = min(_MOST_EF, max(ef, top_k) * self.base // there)
+                wide = min(_MOST_EF, int(WIDER * max(ef, top_k) * self.base / there))
                 parameters = among.parameters.get(wide)
                 if parameters is None:
                     parameters = among.parameters[wide] = graph.parameters(wide, among.bits)
@@ -314,12 +343,10 @@ class VectorIndex:
             if len(found) >= top_k:
                 return found, False
         if among is not None:
-            chosen: NDArray[np.int64] | None = among.main
-        else:
-            if self._live_main is None and self.dead_main:
-                self._live_main = np.flatnonzero(self.slots.rows[: self.base] >= 0)
-            chosen = self._live_main if self.dead_main else None
-        return self._compare_part(graph.rows, query, top_k, chosen), True
+            return self._compare_part(graph.rows, query, top_k, among.main), True
+        if self._live_main is None and self.dead_main:
+            self._live_main = Places(np.flatnonzero(self.slots.rows[: self.base] >= 0))
+        return self._compare_part(graph.rows, query, top_k, self._live_main if self.dead_main else None), True
 
     def _usual(self, graph: Graph, ef_search: int) -> Any:
         """The parameters without a filter, which are the same until a vector in the graph dies."""
@@ -337,7 +364,7 @@ class VectorIndex:
         places = self.places_of(slots)
         places = np.sort(places[places >= 0])
         split = int(np.searchsorted(places, self.base))
-        made = Selection(places[:split], places[split:] - self.first, self.base)
+        made = Selection(Places(places[:split]), Places(places[split:] - self.first), self.base)
         if len(self._selections) >= _MOST_SELECTIONS:
             self._selections = {}
         self._selections[id(slots)] = slots, made
@@ -346,30 +373,30 @@ class VectorIndex:
     def _compare_tail(self, query: NDArray[np.float32], top_k: int, among: Selection | None) -> NDArray[np.int64]:
         """The places in the tail that may be among the ``top_k`` nearest."""
         if among is not None:
-            chosen: NDArray[np.int64] | None = among.tail
+            chosen: Places | None = among.tail
         elif self.dead_tail or self.first < self.base:
             if self._live_tail is None:
-                self._live_tail = np.flatnonzero(self.slots.rows[self.base :] >= 0) + (self.base - self.first)
+                self._live_tail = Places(np.flatnonzero(self.slots.rows[self.base :] >= 0) + (self.base - self.first))
             chosen = self._live_tail
         else:
             chosen = None
         return self._compare_part(self.tail.rows, query, top_k, chosen) + self.first
 
     def _compare_part(
-        self, vectors: Any, query: NDArray[np.float32], top_k: int, chosen: NDArray[np.int64] | None
+        self, vectors: NDArray[np.float32], query: NDArray[np.float32], top_k: int, chosen: Places | None
     ) -> NDArray[np.int64]:
+        """The rows that may be among the ``top_k`` nearest of the chosen, or of all: those that float32 cannot tell from the last are among them."""
         l2 = self.metric is Metric.L2
-        count = len(vectors)
-        most = count if chosen is None else len(chosen)
+        most = len(vectors if chosen is None else chosen)
+        if not most:
+            return _NOTHING
         wanted = min(most, top_k + 16)
         while True:
-            values, places = nearest(vectors, count, query, wanted, l2=l2, among=chosen)
-            if wanted <= top_k or not len(values):
+            values, places = nearest(vectors, query, wanted, l2=l2, among=None if chosen is None else chosen.selector)
+            if wanted <= top_k:
                 return places
             limit = self._limit(float(values[top_k - 1]), query)
-            sure = int(
-                np.searchsorted(values, limit, side="right") if l2 else np.searchsorted(-values, -limit, side="right")
-            )
+            sure = int(np.count_nonzero(values <= limit if l2 else values >= limit))
             if sure < wanted or wanted == most:
                 return places[:sure]
             wanted = min(most, wanted * 8)
@@ -379,7 +406,7 @@ class VectorIndex:
         terms = (self.dimension + 16) * _EPSILON
         if self.metric is Metric.L2:
             return value * (1.0 + 4.0 * terms) + self.dimension * 1e-37
-        length = 1.0 if self.metric is Metric.COSINE else float(np.linalg.norm(query.astype(np.float64)))
+        length = 1.0 if self.metric is Metric.COSINE else _length(query)
         return value - 2.0 * (terms + self.uneven) * length * self.longest - self.dimension * 1e-37
 
     def _near(self, query: NDArray[np.float32], places: NDArray[np.int64], *, exact: bool) -> Near:
@@ -398,7 +425,7 @@ class VectorIndex:
         dots = np.einsum("ij,j->i", vectors, near)
         if self.metric is Metric.INNER_PRODUCT:
             return np.asarray(-dots)
-        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(near)
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) * math.sqrt(near.dot(near))
         return np.asarray(1.0 - np.clip(dots / lengths, -1.0, 1.0))
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
@@ -453,3 +480,8 @@ class VectorIndex:
         self.dead_main = self.base - int(np.searchsorted(live, self.base))
         self.dead_tail = len(slots) - len(live) - self.dead_main
         self.merging = self.graph is not None and len(slots) - self.base > TAIL
+
+
+def _length(vector: NDArray[np.float32]) -> float:
+    wide = vector.astype(np.float64)
+    return math.sqrt(wide.dot(wide))
