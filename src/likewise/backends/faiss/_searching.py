@@ -7,7 +7,7 @@ result, and others come in its place. Where that does not give as many as there 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +19,7 @@ from likewise.backends.faiss.columns import needed
 from likewise.filters import Filter
 from likewise.filters.matching import matches
 from likewise.metrics import Metric
-from likewise.records import NOTHING, IncludeField, Record, SearchExplanation, SearchResult, SearchResults, found_record
+from likewise.records import NOTHING, IncludeField, Record, SearchExplanation, SearchResults, found_record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,9 +37,10 @@ _ROUNDS = 2
 _EXACT, _APPROXIMATE = SearchExplanation("exact", by="replica"), SearchExplanation("approximate", by="replica")
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that takes a call for each field, and this is made for each search.
+@dataclass(slots=True)
 class Search:
-    """What is asked: checked already."""
+    """What is asked: checked already. Nobody changes it."""
 
     inner: Collection
     image: Image
@@ -54,7 +55,7 @@ class Search:
 
     def found(self, queries: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> list[Found]:
         """What is nearest to each query. Holds up the caller for as long as it takes."""
-        asked = np.asarray(queries, np.float32)
+        asked = queries if isinstance(queries, np.ndarray) else np.stack(queries)
         image = self.image
         if self.where is None or image.answers(self.where):
             return self._search(asked, self.top_k, self.where)
@@ -92,7 +93,7 @@ class Search:
             if all(answer is not None for answer in answers):
                 return cast("list[SearchResults]", answers)
             asked = min(MAX_TOP_K, asked * _OVER if over else asked + gone + _MORE)
-            found = self._search(np.asarray(queries, np.float32), asked, None if over else where)
+            found = self._search(np.stack(queries), asked, None if over else where)
         if over:
             return "the filter is about what the replica does not hold, and few of those near match it"
         return "rows have changed since"
@@ -118,11 +119,11 @@ class Search:
         explanation = _EXACT if found.exact else _APPROXIMATE
         if self.where is not None and found.matching is not None:
             explanation = replace(explanation, matching=found.matching)
-        return SearchResults(list(self._ranked(records, distances)), complete=True, explanation=explanation)
-
-    def _ranked(self, records: list[Record], distances: list[float]) -> Iterator[SearchResult]:
         score, furthest = self.metric.score, self.furthest
-        for rank, (record, distance) in enumerate(zip(records, distances, strict=True), 1):
-            if furthest is not None and distance > furthest:
-                return
-            yield found_record(record, distance, score(distance), rank)
+        if furthest is not None:
+            distances = [distance for distance in distances if distance <= furthest]
+        results = [
+            found_record(record, distance, score(distance), rank)
+            for rank, (record, distance) in enumerate(zip(records, distances, strict=False), 1)
+        ]
+        return SearchResults(results, complete=True, explanation=explanation)

@@ -305,7 +305,7 @@ class FaissCollection(Collection):
                 found = run_blocking(search.found, [query])
             else:
                 check_deadline()
-                found = search.found([query])
+                found = search.found(query[None])
             answer = search.answered(found, [query])
             if not isinstance(answer, str):
                 self._answered()

@@ -306,7 +306,7 @@ class AsyncFaissCollection(AsyncCollection):
                 found = await run_blocking(search.found, [query])
             else:
                 check_deadline()
-                found = search.found([query])
+                found = search.found(query[None])
             answer = await search.answered(found, [query])
             if not isinstance(answer, str):
                 self._answered()
