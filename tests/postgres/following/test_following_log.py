@@ -157,6 +157,37 @@ async def test_a_slot_that_the_server_gave_up(url: str) -> None:
         await forget(collection)
 
 
+async def test_what_is_kept_for_a_collection_goes_with_it(url: str) -> None:
+    async with opened_store(url) as store:
+        collection = await store.collection("things")
+        async with following(collection, "log", name="mine"):
+            pass
+        await store.drop_collection("things")
+        assert not publications(url)
+        assert slots(url), "the slot is the copy's, and only its owner can say that it does not come again"
+        await forget(collection)
+        assert not slots(url)
+
+
+async def test_a_beginning_that_is_broken_off_leaves_nothing(url: str) -> None:
+    """A slot is made when the transactions that write have ended. Who does not wait for that has no slot."""
+    async with opened(url) as collection:
+        with psycopg.connect(url) as writing:
+            writing.execute("create table long_one (n int)")
+            feed = collection._feed(ALL, name="mine", how="log")
+            beginning = asyncio.create_task(feed.begin(None))
+            for _ in range(100):
+                await asyncio.sleep(0.05)
+                if slots(url):
+                    break
+            assert not beginning.done()
+            beginning.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await beginning
+            await feed.aclose()
+        assert not slots(url)
+
+
 async def test_two_cannot_share_a_name(url: str) -> None:
     async with opened(url) as collection:
         await some(collection)
@@ -335,16 +366,18 @@ async def test_a_role_without_rights(url: str) -> None:
             async with await likewise.connect_async(theirs) as store:
                 collection = await store.collection("things")
                 async with collection._feed(ALL, name=None, how="log") as feed:
-                    with pytest.raises(BackendError, match="owner"):
+                    with pytest.raises(BackendError, match="ROLE … REPLICATION"):
                         await feed.begin(None)
-        async with opened(url) as collection, following(collection, "log"):
-            pass
-        with as_role(url, "may_not_replicate") as theirs:
+        with as_role(url, "may_not_publish", "replication") as theirs:
             async with await likewise.connect_async(theirs) as store:
                 collection = await store.collection("things")
                 async with collection._feed(ALL, name=None, how="log") as feed:
-                    with pytest.raises(BackendError, match=r"(?i)replication"):
+                    with pytest.raises(BackendError, match=r"owner.*CREATE PUBLICATION likewise_"):
                         await feed.begin(None)
+                async with opened(url) as theirs_too, following(theirs_too, "log"):
+                    pass
+                async with following(collection, "log") as copy:
+                    assert copy.rows == {}, "who may not publish a table may read what is published"
 
 
 def test_names_and_ways_are_checked(url: str) -> None:

@@ -183,6 +183,9 @@ class PostgresStore(VectorStore):
             raise CollectionNotFound(name, known=known)
         with self._database.transaction(collection=name) as connection:
             connection.execute(_install.LOCK)
+            cursor = connection.execute(own_sql(_install.resource("published.sql")), (self._schema, name))
+            for (publication,) in cursor.fetchall():
+                connection.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(publication)))
             connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(self._schema, name)))
             connection.execute(
                 "delete from likewise.registry where schema_name = %s and name = %s", (self._schema, name)

@@ -184,6 +184,9 @@ class AsyncPostgresStore(AsyncVectorStore):
             raise CollectionNotFound(name, known=known)
         async with self._database.transaction(collection=name) as connection:
             await connection.execute(_install.LOCK)
+            cursor = await connection.execute(own_sql(_install.resource("published.sql")), (self._schema, name))
+            for (publication,) in await cursor.fetchall():
+                await connection.execute(sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(publication)))
             await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(self._schema, name)))
             await connection.execute(
                 "delete from likewise.registry where schema_name = %s and name = %s", (self._schema, name)

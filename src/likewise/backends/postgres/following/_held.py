@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -180,10 +181,12 @@ def vector_in(data: bytes, element: Element, dimension: int) -> NDArray[np.float
     return unpack_vector(data, element)
 
 
+@cache
 def _header(dimension: int) -> bytes:
     return struct.pack(">HH", dimension, 0)
 
 
+@cache
 def _size(element: Element, dimension: int) -> int:
     return 4 + np.dtype(NUMBERS[element]).itemsize * dimension
 

@@ -29,6 +29,7 @@ __all__ = [
     "CURES",
     "check_identity",
     "check_name",
+    "check_server",
     "clear",
     "create_command",
     "drop_publication",
@@ -91,6 +92,20 @@ def temporary_name() -> str:
 def publication_name(table: int) -> str:
     """The name of the publication of the table with this object id."""
     return f"likewise_{table}"
+
+
+def check_server(followed: Followed) -> None:
+    """``BackendError`` if the server does not decode its log, or not for this role; the text has the cure."""
+    facts = followed.facts
+    if facts["wal_level"] != "logical":
+        raise BackendError(
+            f"PostgreSQL does not decode its log: wal_level is {facts['wal_level']}{CURES['55000']}", sqlstate="55000"
+        )
+    if not facts["may_replicate"]:
+        raise BackendError(
+            f"the role {facts['role']!r} may not read the log: it lacks the attribute REPLICATION{CURES['42501']}",
+            sqlstate="42501",
+        )
 
 
 def check_identity(collection: str, followed: Followed) -> None:

@@ -35,6 +35,9 @@ __all__ = ["IN_MEMORY", "Transactions"]
 #: Bytes of a transaction's messages that are kept in memory; those of a larger one are in a file.
 IN_MEMORY = 32 << 20
 
+#: Changes that are read from the file together.
+_TOGETHER = 500
+
 _Changing: TypeAlias = Insert | Update | Delete | Truncate
 
 
@@ -139,18 +142,28 @@ class _Changes(Sequence[Change]):
         if isinstance(index, slice):
             return [self[n] for n in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        if self._file is None:
-            return self._decoded[number]
-        begin, end = self._ends[number - 1] if number else 0, self._ends[number]
-        with self._lock:
-            self._file.seek(begin)
-            raw = self._file.read(end - begin)
-        message = decode(raw)
-        assert isinstance(message, _Changing)
-        return _change(self._layouts[bisect_right(self._first, number) - 1], message)
+        return next(self._read(number, number + 1))
 
     def __iter__(self) -> Iterator[Change]:
-        return (self[n] for n in range(len(self)))
+        for first in range(0, len(self), _TOGETHER):
+            yield from self._read(first, min(first + _TOGETHER, len(self)))
+
+    def _read(self, first: int, last: int) -> Iterator[Change]:
+        """The changes from the number ``first`` to before ``last``."""
+        if self._file is None:
+            yield from self._decoded[first:last]
+            return
+        begin = self._ends[first - 1] if first else 0
+        with self._lock:
+            self._file.seek(begin)
+            data = self._file.read(self._ends[last - 1] - begin)
+        at = 0
+        for number in range(first, last):
+            end = self._ends[number] - begin
+            message = decode(data[at:end])
+            assert isinstance(message, _Changing)
+            yield _change(self._layouts[bisect_right(self._first, number) - 1], message)
+            at = end
 
 
 def _change(layout: Layout | None, message: _Changing) -> Change:

@@ -28,7 +28,7 @@ from likewise.backends.postgres.following._positions import log_place, log_posit
 from likewise.backends.postgres.following._table import Followed, close, connect, look, read_rows
 from likewise.backends.postgres.following._transactions import IN_MEMORY, Transactions
 from likewise.backends.postgres.following.stream import Keepalive, Replication, read, status
-from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
+from likewise.errors import BackendError, CollectionNotFound, InvalidArgument, LikewiseError
 
 __all__ = ["LogFeed"]
 
@@ -62,7 +62,7 @@ class LogFeed(Feed):
         self._transactions: Transactions | None = None
         self._answer_due: float | None = None
         self._answered_at = 0.0
-        self._asked = False
+        self._asked = self._told = False
         self._watch: asyncio.Task[None] | None = None
         self._look_soon = asyncio.Event()
         self._failure: LikewiseError | None = None
@@ -78,6 +78,7 @@ class LogFeed(Feed):
         self._failure = None
         self._sql = await connect(self._conninfo, self._application)
         followed = self._followed = await look(self._sql, self._schema, self._spec, self._holds)
+        _slots.check_server(followed)
         _slots.check_identity(self._spec.name, followed)
         self._publication = await _slots.publish(self._sql, self._schema, self._spec.name, followed)
         self._stream = await Replication.connect(
@@ -132,19 +133,14 @@ class LogFeed(Feed):
         self._watch = asyncio.create_task(self._keep_watch(stream, followed))
         told = self._start
         while True:
-            commits: list[Commit] = []
-            taken, asked = 0, False
-            while taken < _TAKEN_TOGETHER and (frames := stream.receive()):
-                taken += len(frames)
-                for frame in map(read, frames):
-                    if (commit := transactions.take(frame)) is not None:
-                        commits.append(commit)
-                    elif isinstance(frame, Keepalive):
-                        if frame.wants_reply and self._answer_due is None:
-                            self._answer_due = self._answered_at + _ANSWER_SECONDS
-                        # Who is in a hurry is told where we are, even if that is where we were: it shows that the server is there.
-                        asked, self._asked = asked or self._asked, False
-            if asked or transactions.read > (log_place(commits[-1].position) if commits else told):
+            try:
+                commits, taken = self._take(stream, transactions)
+            except BackendError:
+                # If the table or its publication is no more, that is the better error.
+                await self._check(followed)
+                raise
+            if self._told or transactions.read > (log_place(commits[-1].position) if commits else told):
+                self._told = False
                 commits.append(Commit(log_position(transactions.read)))
             if self._answer_due is not None and self._answer_due <= time.monotonic():
                 await self._answer(stream)
@@ -159,6 +155,23 @@ class LogFeed(Feed):
             else:
                 due = self._answer_due
                 await stream.wait(_LOOK_SECONDS if due is None else max(0.0, due - time.monotonic()))
+
+    def _take(self, stream: Replication, transactions: Transactions) -> tuple[list[Commit], int]:
+        """The commits that have come, and the number of frames."""
+        commits: list[Commit] = []
+        taken = 0
+        while taken < _TAKEN_TOGETHER and (frames := stream.receive()):
+            taken += len(frames)
+            for frame in map(read, frames):
+                if (commit := transactions.take(frame)) is not None:
+                    commits.append(commit)
+                elif isinstance(frame, Keepalive):
+                    if frame.wants_reply and self._answer_due is None:
+                        self._answer_due = self._answered_at + _ANSWER_SECONDS
+                    if self._asked:
+                        # Who is in a hurry is told where we are even if that is where we were: it shows that the server is there.
+                        self._asked, self._told = False, True
+        return commits, taken
 
     async def _answer(self, stream: Replication, *, reply: bool = False) -> None:
         """Tell the server how far we have read, and what need not be told again."""
@@ -211,18 +224,20 @@ class LogFeed(Feed):
 
     async def forget(self) -> None:
         """As ``Feed.forget``: the slot is dropped, and the table's publication if no other slot needs it."""
-        followed, publication = self._followed, self._publication
+        oid, publication = 0 if self._followed is None else self._followed.oid, self._publication
         await self.aclose()
         connection = await connect(self._conninfo, self._application)
         try:
-            if followed is None:
-                followed = await look(connection, self._schema, self._spec, self._holds)
-                publication = followed.facts["publication"] or 0
+            if not oid:
+                # Of a table that is no more, the slot is dropped all the same.
+                with contextlib.suppress(CollectionNotFound):
+                    followed = await look(connection, self._schema, self._spec, self._holds)
+                    oid, publication = followed.oid, followed.facts["publication"] or 0
             if self._name is not None:
-                slot = _slots.slot_name(self._name, followed.oid, publication)
+                slot = _slots.slot_name(self._name, oid, publication)
                 await _slots.ready(connection, self._name, slot, None)
-                await _slots.clear(connection, self._name, slot, followed.oid)
-            await _slots.drop_publication(connection, followed.oid)
+                await _slots.clear(connection, self._name, slot, oid)
+            await _slots.drop_publication(connection, oid)
         finally:
             await close(connection)
 
@@ -235,7 +250,7 @@ class LogFeed(Feed):
         if rows is not None:
             await rows.aclose()
         stream, self._stream = self._stream, None
-        self._transactions = None
+        self._transactions, self._followed = None, None
         if stream is not None:
             await stream.aclose()
         connection, self._sql = self._sql, None

@@ -77,6 +77,8 @@ class Replication:
         self._cures = cures
         self._readable = asyncio.Event()
         self._ended: BackendError | None = None
+        #: Whether a command was sent that has not been answered.
+        self._commanding = False
         self._loop = asyncio.get_running_loop()
         #: The socket that is watched; None once it is not: a number that libpq has closed may be somebody else's next.
         self._socket: int | None = connection.pgconn.socket
@@ -99,13 +101,15 @@ class Replication:
             BackendError: it was refused; the text has the cure where one is known.
             BackendUnavailable: the connection was lost.
         """
-        pgconn = self._connection.pgconn
+        self._commanding = True
         try:
-            pgconn.send_query(command.encode())
+            self._connection.pgconn.send_query(command.encode())
             await self._flush()
             result = await self._result()
         except psycopg.Error as error:
+            self._commanding = False
             raise self._lost(error) from error
+        self._commanding = False
         if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_BOTH, pq.ExecStatus.COMMAND_OK):
             raise self._refused(result)
         if result.status != pq.ExecStatus.TUPLES_OK or not result.ntuples:
@@ -162,6 +166,10 @@ class Replication:
 
     async def aclose(self) -> None:
         """End the connection, and with it temporary slots. May be called twice."""
+        if self._commanding:
+            # The server may be waiting for others, and would make a slot all the same when it need wait no longer.
+            with contextlib.suppress(psycopg.Error):
+                await self._connection.cancel_safe(timeout=2.0)
         self._unwatch()
         await self._connection.close()
 

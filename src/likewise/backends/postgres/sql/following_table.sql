@@ -9,7 +9,12 @@ select
     current_setting('wal_level') as wal_level,
     current_setting('server_version_num')::int as server_version,
     current_user::text as role,
-    coalesce((select r.rolreplication or r.rolsuper from pg_catalog.pg_roles as r where r.rolname = current_user), false) as may_replicate,
+    -- Where the provider keeps the right to itself, being a member of its role is as good.
+    exists (
+        select from pg_catalog.pg_roles as r
+        where (r.rolname = current_user and (r.rolreplication or r.rolsuper))
+            or (r.rolname = 'rds_replication' and pg_catalog.pg_has_role(current_user, r.oid, 'member'))
+    ) as may_replicate,
     (
         select jsonb_agg(jsonb_build_object(
             'name', a.attname, 'type', t.typname, 'oid', t.oid::bigint, 'modifier', a.atttypmod
