@@ -19,6 +19,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,10 +46,10 @@ def resident() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def opened(url: str, hold: str) -> tuple[FaissCollection, float, int]:
+def opened(stores: ExitStack, url: str, hold: str) -> tuple[FaissCollection, float, int]:
     """A collection with a replica that holds this, the seconds until it answered, and the bytes that the process grew by."""
     before, began = resident(), time.perf_counter()
-    store = likewise.connect(f"faiss+{url}&replica_hold={hold}")
+    store = stores.enter_context(likewise.connect(f"faiss+{url}&replica_hold={hold}"))
     collection = store.collection("bench")
     assert isinstance(collection, FaissCollection)
     collection.replica_wait(3_600)
@@ -122,7 +123,12 @@ def main() -> None:
     options = parser.parse_args()
     vectors = _vectors.chosen(options, options.rows + options.queries, options.dimension)
     stored, queries = vectors[: -options.queries], vectors[-options.queries :]
-    with server_url(options.url) as server, empty_database(server) as url, likewise.connect(url) as store:
+    with (
+        server_url(options.url) as server,
+        empty_database(server) as url,
+        likewise.connect(url) as store,
+        ExitStack() as stores,
+    ):
         collection = store.ensure_collection(CollectionSpec("bench", dimension=stored.shape[1]))
         collection.upsert_columns(
             ids=[f"r{i}" for i in range(len(stored))],
@@ -132,9 +138,9 @@ def main() -> None:
         )
         collection.ensure_indexes(vector=Hnsw())
         print(f"{len(stored):,} x {stored.shape[1]}, {len(queries)} queries, top_k {TOP_K}, {options.rounds} rounds")
-        bare, seconds, grown = opened(url, "none")
+        bare, seconds, grown = opened(stores, url, "none")
         describe("ids and vectors", bare, seconds, grown, stored)
-        full, seconds, grown = opened(url, "metadata,content")
+        full, seconds, grown = opened(stores, url, "metadata,content")
         describe("metadata and content too", full, seconds, grown, stored)
         compare(collection, bare, full, stored, queries, options)
         for pause in (0.01, 0.0):

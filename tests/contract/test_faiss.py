@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -71,11 +72,21 @@ class TestAsyncFaiss(AsyncStoreContract):
 
 class TestFaiss(StoreContract):
     @pytest.fixture
-    def store(self, database_url: str, reads: Counter[str]) -> Iterator[VectorStore]:
+    def options(self) -> ReplicaOptions:
+        return OPTIONS
+
+    @pytest.fixture
+    def store(self, database_url: str, options: ReplicaOptions, reads: Counter[str]) -> Iterator[VectorStore]:
         inner = PostgresStore.open(database_url, embedders=load_embedder)
-        with FaissStore(inner, OPTIONS) as store:
+        with FaissStore(inner, options) as store:
             yield store
             _count(store, reads)
             for spec in store.collections():
                 store.drop_collection(spec.name)
         _assert_nothing_is_left(database_url)
+
+
+class TestFaissByTriggers(TestFaiss):
+    @pytest.fixture
+    def options(self) -> ReplicaOptions:
+        return replace(OPTIONS, follow="triggers")

@@ -48,12 +48,12 @@ def publications(url: str) -> list[str]:
 
 
 def kill_followers(url: str) -> int:
-    """End the connections that read slots of this database; how many there were."""
+    """End the connections of replicas of this database; how many there were."""
     with psycopg.connect(url, autocommit=True) as connection:
         return len(
             connection.execute(
-                "select pg_terminate_backend(active_pid) from pg_replication_slots"
-                " where database = current_database() and active_pid is not null"
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and application_name like 'likewise copy of %'"
             ).fetchall()
         )
 

@@ -34,9 +34,15 @@ from likewise.errors import OptionalDependencyError
 from .helpers import SPEC, eventually, open_store, publications, replica_url, slots, things
 
 
+@pytest.fixture(params=["log", "triggers"])
+def follow(request: pytest.FixtureRequest) -> str:
+    """How changes become known."""
+    return str(request.param)
+
+
 @pytest.fixture
-def store(fresh_database_url: str) -> Iterator[FaissStore]:
-    with open_store(fresh_database_url) as store:
+def store(fresh_database_url: str, follow: str) -> Iterator[FaissStore]:
+    with open_store(fresh_database_url, follow=follow) as store:
         yield store
     eventually(lambda: slots(fresh_database_url) == [])
     assert not [t for t in threading.enumerate() if t.name.startswith("likewise-replica")]
@@ -381,6 +387,7 @@ async def test_reads_wait_without_holding_up_their_loop(fresh_database_url: str)
 # --- what is left behind ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("follow", ["log"], indirect=True)
 def test_nothing_is_taken_before_the_first_search(fresh_database_url: str, store: FaissStore) -> None:
     collection = things(store)
     collection.upsert(Record("a", [1, 0, 0, 0]))

@@ -111,10 +111,11 @@ def write_at_random(url: str, changes: int, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("follow", ["log", "triggers"])
 def test_nothing_is_lost_or_invented_when_the_connection_is_killed_again_and_again(
-    fresh_database_url: str, tmp_path: Path
+    follow: str, fresh_database_url: str, tmp_path: Path
 ) -> None:
-    with open_store(fresh_database_url, path=tmp_path, hold="metadata,content") as store:
+    with open_store(fresh_database_url, path=tmp_path, hold="metadata,content", follow=follow) as store:
         collection = things(store)
         collection.upsert(rows(200))
         collection.replica_wait()
@@ -140,10 +141,11 @@ def test_nothing_is_lost_or_invented_when_the_connection_is_killed_again_and_aga
 
 
 @pytest.mark.slow
-def test_a_reader_that_is_killed_goes_on_from_its_file(fresh_database_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("follow", ["log", "triggers"])
+def test_a_reader_that_is_killed_goes_on_from_its_file(follow: str, fresh_database_url: str, tmp_path: Path) -> None:
     with likewise.connect(fresh_database_url) as plain:
         plain.ensure_collection(SPEC).upsert(rows(300))
-    url = replica_url(fresh_database_url, path=tmp_path, patience=30, hold="metadata,content")
+    url = replica_url(fresh_database_url, path=tmp_path, patience=30, hold="metadata,content", follow=follow)
     with reading(url) as first:
         assert first.ask()["built"] == 1
         eventually(lambda: bool(list(tmp_path.glob("*.replica"))))
@@ -161,7 +163,7 @@ def test_a_reader_that_is_killed_goes_on_from_its_file(fresh_database_url: str, 
         report = last.ask("verify")
         assert report["sound"], report
         assert (report["built"], report["resumed"]) == (0, 1)
-    assert len(slots(fresh_database_url)) == 1
+    assert len(slots(fresh_database_url)) == (follow == "log")
 
 
 def test_a_replica_goes_on_from_its_file_after_it_was_closed(fresh_database_url: str, tmp_path: Path) -> None:
