@@ -229,3 +229,19 @@ def test_vectors_come_back_bit_for_bit(metric: Metric, tmp_path: Path) -> None:
         assert len(found) == 400
         for record in each.records(found, ("vector",)):
             assert np.asarray(record.vector).tobytes() == vectors[int(record.id)].tobytes()
+
+
+def test_a_vector_of_zeros_is_near_to_nothing_and_kept(tmp_path: Path) -> None:
+    image = image_of(10)
+    image.apply(Commit(Position("0/2"), [put("zero", [0, 0, 0, 0]), put("r1", [0, 0, 0, 0])]))
+    other = Put("zero", {"other": np.ones(3, np.float32)})
+    image.apply(Commit(Position("0/3"), [other, Put("r2", {"other": np.ones(3, np.float32)})]))
+    image.save(tmp_path / "image")
+    for each in (image, Image.load(tmp_path / "image", SPEC, holds=HOLDS)):
+        found = each.search("", np.ones((1, 4), np.float32), 20)[0]
+        assert len(found) == found.matching == 9
+        near = each.records(each.search("other", np.ones((1, 3), np.float32), 2)[0], ALL)
+        assert [(r.id, bool(np.asarray(r.vector).any())) for r in near] == [("r2", True), ("zero", False)]
+        assert each.digest(["zero"]) == image.digest(["zero"])
+    image.apply(Commit(Position("0/4"), [put("zero", [1, 0, 0, 0]), Gone("r1")]))
+    assert "zero" in image.ids(image.search("", np.ones((1, 4), np.float32), 20)[0])

@@ -65,6 +65,27 @@ class Graph:
         codes.resize(count * self.dimension * 4)
         codes.resize(0)
 
+    def build(self, blocks: list[NDArray[np.float32]]) -> None:
+        """Take the first vectors, on all processors, and empty the list of blocks: each is let go as soon as it is copied.
+
+        All at once, for FAISS then links them in an order by chance. One after the other, in the order of a table, where neighbours in
+        meaning are neighbours, the same graph finds 0.01 to 0.02 less.
+        """
+        faiss = library()
+        count = sum(map(len, blocks))
+        storage = faiss.downcast_index(self.index.storage)
+        storage.codes.resize(count * self.dimension * 4)
+        place = faiss.rev_swig_ptr(storage.get_xb(), count * self.dimension).reshape(count, self.dimension)
+        blocks.reverse()
+        first = 0
+        while blocks:
+            block = blocks.pop()
+            place[first : first + len(block)] = block
+            first += len(block)
+        # The vectors are where ``add`` copies them to: it is given that very place, so that they are not in memory twice.
+        self._rows = None
+        self.index.add_c(count, storage.get_xb())
+
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Add vectors, on all processors if there are more than a hundred."""
         self._rows = None

@@ -27,11 +27,15 @@ class ReadersWriter:
         with self._changed:
             if self._writing or self._writers_waiting:
                 self._readers_waiting += 1
-                while self._writing or (self._writers_waiting and not self._admitted):
-                    self._changed.wait()
-                self._readers_waiting -= 1
-                if self._admitted:
-                    self._admitted -= 1
+                try:
+                    while self._writing or (self._writers_waiting and not self._admitted):
+                        self._changed.wait()
+                finally:
+                    # An interrupt too ends the wait, and must not keep the next writer out.
+                    self._readers_waiting -= 1
+                    if self._admitted:
+                        self._admitted -= 1
+                        self._changed.notify_all()
             self._readers += 1
 
     def end_reading(self) -> None:
@@ -45,9 +49,12 @@ class ReadersWriter:
         """Wait until nobody reads or writes."""
         with self._changed:
             self._writers_waiting += 1
-            while self._writing or self._readers or self._admitted:
-                self._changed.wait()
-            self._writers_waiting -= 1
+            try:
+                while self._writing or self._readers or self._admitted:
+                    self._changed.wait()
+            finally:
+                self._writers_waiting -= 1
+                self._changed.notify_all()
             self._writing = True
 
     def end_writing(self) -> None:

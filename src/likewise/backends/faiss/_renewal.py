@@ -30,7 +30,8 @@ class Renewal:
     def __init__(self, old: VectorIndex) -> None:
         self.old = old
         self._known = old.slots.count
-        self._places = np.flatnonzero(old.slots.rows >= 0)
+        # In an order by chance, as in ``Graph.build``.
+        self._places = np.random.default_rng(old.slots.count).permutation(np.flatnonzero(old.slots.rows >= 0))
         self._done = 0
         self._graph: Graph | None = None
         if len(self._places) >= GRAPH_FROM:
@@ -59,5 +60,5 @@ class Renewal:
             new.tail.append(old.held_at(late))
         new.scaled = old.scaled.picked(taken)
         new.longest, new.uneven = old.longest, old.uneven
-        new.take_slots(old.slots.rows[taken])
+        new.take_slots(old.slots.rows[taken], old.zeros())
         return new

@@ -67,6 +67,14 @@ class Columns:
             for texts in self._texts.values():
                 texts.changed(slots)
 
+    def answered(self, where: Filter) -> bool:
+        """Whether the answer to a filter is known, unless a change comes between."""
+        known = self._names.get(id(where))
+        if known is None or known[0] is not where:
+            return False
+        version, _ = self._answers.get(known[1], (-1, None))
+        return version == self.version
+
     def advance(self, where: Filter) -> bool:
         """Take one step to what a filter needs, among readers of the table; whether there is more to do."""
         with self._mutex:

@@ -37,6 +37,7 @@ def save_image(path: Path, spec: CollectionSpec, position: Position, table: Tabl
                 "base": kept.base,
                 "longest": kept.longest,
                 "uneven": kept.uneven,
+                "zeros": kept.zeros.tolist(),
                 "whole": [] if kept.whole is None else sorted(kept.whole),
             }
             for name, kept in indexes.items()
@@ -156,7 +157,12 @@ def _read_index(sections: Sections, name: str, index: VectorIndex, slots: int, a
     for number, place in enumerate(about["whole"]):
         row = np.frombuffer(sections.read(f"{name}/whole", number * size, size), "<f4").astype(np.float32)
         whole[int(place)] = row
-    index.restore(graph, base, held, fill, norms, fixes, whole, longest=about["longest"], uneven=about["uneven"])
+    zeros = np.array(about["zeros"], np.int64)
+    if len(zeros) and (zeros.min() < 0 or zeros.max() >= slots):
+        raise sections.damaged(f"vectors {name!r} of zeros belong to no rows")
+    index.restore(
+        graph, base, held, fill, norms, fixes, whole, longest=about["longest"], uneven=about["uneven"], zeros=zeros
+    )
 
 
 def _identity(spec: CollectionSpec) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from likewise.backends.faiss._plans import Drift, Plan, plan
 from likewise.backends.faiss._renewal import Renewal, outdated
 from likewise.backends.faiss.columns import Columns, needed
 from likewise.backends.faiss.file import DamagedImage, load_image, save_image
-from likewise.backends.faiss.index import VectorIndex
+from likewise.backends.faiss.index import Near, VectorIndex
 from likewise.backends.faiss.table import Table
 from likewise.errors import LikewiseError
 from likewise.filters import Filter
@@ -30,6 +30,9 @@ from likewise.records import NOTHING, IncludeField, Record, stored_record
 from likewise.schema import CollectionSpec
 
 __all__ = ["DamagedImage", "Drift", "Found", "Image", "digest"]
+
+#: Rows that ``digest`` looks at before it lets a writer in.
+_DIGESTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,7 @@ class Image:
         Never fewer than ``top_k`` where as many rows match the filter and have the vector. ``ef_search`` is how many candidates the graph
         looks at; more of them find more of the nearest.
         """
-        if where is not None:
+        if where is not None and not self._columns.answered(where):
             # What the filter needs of columns is made in steps, between which commits may be applied.
             for _ in range(len(self._table.ids) + 1):
                 if not self._advance(where):
@@ -212,7 +215,12 @@ class Image:
             among = None if where is None else index.select(self._columns.select(where))
             matching = len(index if among is None else among)
             return [
-                self._found(index.search(query, top_k, among=among, exact=exact, ef_search=ef_search), top_k, matching)
+                self._found(
+                    name,
+                    index.search(query, top_k, among=among, exact=exact, ef_search=ef_search),
+                    top_k,
+                    matching,
+                )
                 for query in queries
             ]
 
@@ -220,32 +228,27 @@ class Image:
         with self._lock.reading:
             return self._columns.advance(where)
 
-    def _found(self, near: Any, top_k: int, matching: int) -> Found:
-        distances, slots = near.distances, near.slots
-        order = np.argsort(distances, kind="stable")
-        distances, slots = distances[order], slots[order]
-        if len(distances) > 1 and (distances[1:] == distances[:-1]).any():
-            ids = self._table.ids_at(slots.tolist())
+    def _found(self, name: str, near: Near, top_k: int, matching: int) -> Found:
+        distances = near.distances
+        order = distances.argsort(kind="stable")
+        distances = distances[order]
+        if (distances[1:] == distances[:-1]).any():
+            ids = self._table.ids_at(near.slots[order].tolist())
             ranks = np.empty(len(ids), np.int64)
             ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-            order = np.lexsort((ranks, distances))
-            distances, slots = distances[order], slots[order]
-        distances, slots = distances[:top_k], slots[:top_k]
-        return self._as_found(slots, distances, exact=near.exact, matching=matching)
-
-    def _as_found(
-        self, slots: NDArray[np.int64], distances: NDArray[np.float64], *, exact: bool, matching: int | None
-    ) -> Found:
+            again = np.lexsort((ranks, distances))
+            order, distances = order[again], distances[again]
+        order = order[:top_k]
+        slots = near.slots[order].astype(np.int64)
         chosen = slots.tolist()
+        places = {name: near.places[order]}
+        if len(self._indexes) > 1:
+            places = {each: places.get(each, index.places_of(slots)) for each, index in self._indexes.items()}
+        payload: dict[Payload, list[bytes | None]] = {
+            each: [column[slot] for slot in chosen] for each, column in self._table.payload.items()
+        }
         return Found(
-            slots,
-            distances,
-            exact,
-            matching,
-            self._table.ids_at(chosen),
-            {name: [column[slot] for slot in chosen] for name, column in self._table.payload.items()},
-            self._indexes,
-            {name: index.places_of(slots) for name, index in self._indexes.items()},
+            slots, distances[:top_k], near.exact, matching, self._table.ids_at(chosen), payload, self._indexes, places
         )
 
     def ids(self, found: Found) -> list[str]:
@@ -255,8 +258,14 @@ class Image:
     def find(self, ids: Iterable[str]) -> Found:
         """Those of these rows that are there, as if a search had found them, for ``records``; distances are zero."""
         with self._lock.reading:
-            slots = np.array([s for i in ids if (s := self._table.slot_of.get(i)) is not None], np.int64)
-            return self._as_found(slots, np.zeros(len(slots)), exact=True, matching=None)
+            chosen = [slot for each in ids if (slot := self._table.slot_of.get(each)) is not None]
+            slots = np.array(chosen, np.int64)
+            payload: dict[Payload, list[bytes | None]] = {
+                each: [column[slot] for slot in chosen] for each, column in self._table.payload.items()
+            }
+            places = {each: index.places_of(slots) for each, index in self._indexes.items()}
+            there = self._table.ids_at(chosen)
+            return Found(slots, np.zeros(len(slots)), True, None, there, payload, self._indexes, places)
 
     def every_id(self) -> list[str]:
         """The ids of all rows, in no order."""
@@ -306,33 +315,33 @@ class Image:
         rows: list[dict[str, NDArray[np.float32]]] = [{} for _ in found._ids]
         with self._lock.reading:
             for name, places in found._places.items():
-                there = np.flatnonzero(places >= 0)
-                for row, vector in zip(there.tolist(), found._indexes[name].vectors_at(places[there]), strict=True):
-                    vector = vector.copy()
-                    vector.flags.writeable = False
-                    rows[row][name] = vector
+                for row, vector in enumerate(found._indexes[name].vectors_of(places)):
+                    if vector is not None:
+                        rows[row][name] = vector.copy()
+                        rows[row][name].flags.writeable = False
         return rows
 
     def digest(self, ids: Sequence[str] | None = None) -> dict[str, bytes]:
-        """For each row (of these, those that are there) ``digest`` of what is held of it."""
+        """For each row (of these, those that are there) the ``digest`` of what is held of it.
+
+        A thousand rows at a time are of one moment; commits may be applied in between.
+        """
         with self._lock.reading:
-            wanted = (
-                self._table.slot_of
-                if ids is None
-                else {i: s for i in ids if (s := self._table.slot_of.get(i)) is not None}
-            )
-            slots = np.fromiter(wanted.values(), np.int64, len(wanted))
-            places = {name: index.places_of(slots) for name, index in self._indexes.items()}
-            found: dict[str, bytes] = {}
-            for row, (record_id, slot) in enumerate(wanted.items()):
-                vectors = {
-                    name: self._indexes[name].vectors_at(at[row : row + 1])[0] if at[row] >= 0 else None
-                    for name, at in places.items()
-                }
-                found[record_id] = digest(
-                    record_id, vectors, {name: column[slot] for name, column in self._table.payload.items()}
-                )
-            return found
+            wanted = list(self._table.slot_of) if ids is None else list(dict.fromkeys(ids))
+        found: dict[str, bytes] = {}
+        for start in range(0, len(wanted), _DIGESTED):
+            with self._lock.reading:
+                self._digest(wanted[start : start + _DIGESTED], found)
+        return found
+
+    def _digest(self, ids: Sequence[str], found: dict[str, bytes]) -> None:
+        table = self._table
+        slots = {each: slot for each in ids if (slot := table.slot_of.get(each)) is not None}
+        at = np.fromiter(slots.values(), np.int64, len(slots))
+        vectors = {name: index.vectors_of(index.places_of(at)) for name, index in self._indexes.items()}
+        for row, (record_id, slot) in enumerate(slots.items()):
+            payload = {name: column[slot] for name, column in table.payload.items()}
+            found[record_id] = digest(record_id, {name: rows[row] for name, rows in vectors.items()}, payload)
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
 

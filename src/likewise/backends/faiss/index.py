@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from likewise.backends.faiss._arrays import Growing, Scaled
 from likewise.backends.faiss._graph import EF_SEARCH, Graph
-from likewise.backends.faiss._library import library, nearest, selector
+from likewise.backends.faiss._library import library, nearest
+from likewise.backends.faiss._selection import Places, Selection
 from likewise.metrics import Metric
 from likewise.schema import VectorField
 
-__all__ = ["GRAPH_FROM", "Kept", "Near", "Selection", "VectorIndex"]
+__all__ = ["GRAPH_FROM", "Kept", "Near", "VectorIndex"]
 
 #: From so many vectors on there is a graph. Fewer are compared as quickly, and exactly.
 GRAPH_FROM = 5_000
@@ -38,62 +39,19 @@ _MOST_EF = 4_096
 _MOST_SELECTIONS = 64
 _EPSILON = 2.0**-24
 _BATCH = 4_096
+#: In place of a place: the slot has no vector; or one of zeros only under cosine, which has no distance to anything.
+NONE, ZERO = -1, -2
 _NOTHING = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """What is near: slots and exact distances, at least as many as asked for where there are so many, in no order."""
+    """What is near: slots, places and exact distances, at least as many as asked for where there are so many, in no order."""
 
-    slots: NDArray[np.int64]
+    slots: NDArray[np.int32]
+    places: NDArray[np.int64]
     distances: NDArray[np.float64]
     exact: bool
-
-
-class Places:
-    """Some rows of an array, ascending, and what FAISS wants to know of them."""
-
-    __slots__ = ("_selector", "rows")
-
-    def __init__(self, rows: NDArray[np.int64]) -> None:
-        self.rows = rows
-        self._selector: Any = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def selector(self) -> Any:
-        """Made when it is first asked for."""
-        if self._selector is None:
-            self._selector = selector(self.rows)
-        return self._selector
-
-
-class Selection:
-    """Vectors to search among: places in the graph, and rows of the tail."""
-
-    __slots__ = ("_base", "_bits", "main", "parameters", "tail")
-
-    def __init__(self, main: Places, tail: Places, base: int) -> None:
-        self.main = main
-        self.tail = tail
-        self._base = base
-        self._bits: NDArray[np.uint8] | None = None
-        #: For the graph, by how many candidates it is to look at.
-        self.parameters: dict[int, Any] = {}
-
-    def __len__(self) -> int:
-        return len(self.main) + len(self.tail)
-
-    @property
-    def bits(self) -> NDArray[np.uint8]:
-        """A bit for each place in the graph."""
-        if self._bits is None:
-            members = np.zeros(self._base, np.bool_)
-            members[self.main.rows] = True
-            self._bits = np.packbits(members, bitorder="little")
-        return self._bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +67,7 @@ class Kept:
     whole: dict[int, NDArray[np.float32]] | None
     longest: float
     uneven: float
+    zeros: NDArray[np.int64]
 
 
 class VectorIndex:
@@ -124,7 +83,7 @@ class VectorIndex:
         self.base = 0
         self.first = 0
         self.tail = Growing((field.dimension,), np.float32)
-        #: The slot of each place, -1 where the vector is dead; and the place of each slot, -1 where it has none.
+        #: The slot of each place, -1 where the vector is dead; and the place of each slot, or NONE, or ZERO.
         self.slots = Growing((), np.int32)
         self.places = Growing((), np.int32)
         self.scaled = Scaled(field.dimension)
@@ -150,33 +109,25 @@ class VectorIndex:
 
     def fill(self, slots: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Give slots, all of them new, these vectors; then ``filled``, and not before is the index to be used."""
-        if self.metric is Metric.COSINE and not (there := vectors.any(axis=1)).all():
-            slots, vectors = slots[there], vectors[there]
+        slots, vectors = self._without_zeros(slots, vectors)
         if len(slots):
             self._filling.append(self._held(vectors, self.slots.count).copy())
             self._note(slots)
 
     def filled(self) -> None:
         """Build what is cheaper to build at once, on all processors. Each block of vectors is let go as soon as it is in the graph."""
-        blocks, self._filling = self._filling[::-1], []
+        blocks, self._filling = self._filling, []
         if self.slots.count >= GRAPH_FROM:
             self.graph = Graph(self.dimension, l2=self.metric is Metric.L2)
-            self.graph.reserve(self.slots.count)
+            self.graph.build(blocks)
             self.base = self.first = self.slots.count
-        while blocks:
-            if self.graph is None:
-                self.tail.append(blocks.pop())
-            else:
-                self.graph.add(blocks.pop())
+        for block in blocks:
+            self.tail.append(block)
 
     def put(self, slots: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Give each slot this vector; what it had before is dead. A slot comes once.
-
-        A cosine with a vector of zeros is not defined: such a one, which only SQL can have stored, is left out, as pgvector's indexes do.
-        """
+        """Give each slot this vector; what it had before is dead. A slot comes once."""
         self.drop(slots)
-        if self.metric is Metric.COSINE and not (there := vectors.any(axis=1)).all():
-            slots, vectors = slots[there], vectors[there]
+        slots, vectors = self._without_zeros(slots, vectors)
         if not len(slots):
             return
         self.tail.append(self._held(vectors, self.slots.count))
@@ -201,10 +152,10 @@ class VectorIndex:
         slots = slots[slots < self.places.count]
         places = self.places.rows[slots]
         places = places[places >= 0]
+        self.places.rows[slots] = NONE
         if not len(places):
             return
         self.slots.rows[places] = -1
-        self.places.rows[slots] = -1
         tail = int((places >= self.base).sum())
         self.dead_tail += tail
         self.dead_main += len(places) - tail
@@ -236,11 +187,25 @@ class VectorIndex:
             self.tail, self.first = rest, self.base
         return self.merging
 
+    def _without_zeros(
+        self, slots: NDArray[np.int64], vectors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Vectors that can be near to something: only SQL can have stored others, and pgvector's indexes leave them out too."""
+        if self.metric is not Metric.COSINE or (there := vectors.any(axis=1)).all():
+            return slots, vectors
+        self._reach(slots)
+        self.places.rows[slots[~there]] = ZERO
+        return slots[there], vectors[there]
+
+    def _reach(self, slots: NDArray[np.integer[Any]]) -> None:
+        missing = int(slots.max(initial=-1)) + 1 - self.places.count
+        if missing > 0:
+            self.places.append(np.full(missing, NONE, np.int32))
+
     def _note(self, slots: NDArray[np.int64]) -> None:
         """The next places are of these slots."""
-        first, missing = self.slots.count, int(slots.max()) + 1 - self.places.count
-        if missing > 0:
-            self.places.append(np.full(missing, -1, np.int32))
+        self._reach(slots)
+        first = self.slots.count
         self.slots.append(slots.astype(np.int32))
         self.places.rows[slots] = np.arange(first, first + len(slots), dtype=np.int32)
 
@@ -263,11 +228,21 @@ class VectorIndex:
     # --- reading ----------------------------------------------------------------------------------------------------------------
 
     def places_of(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The place of each slot's vector, -1 where it has none."""
-        places = np.full(len(slots), -1, np.int64)
+        """The place of each slot's vector, or ``NONE``, or ``ZERO``."""
+        places = np.full(len(slots), NONE, np.int64)
         known = slots < self.places.count
         places[known] = self.places.rows[slots[known]]
         return places
+
+    def vectors_of(self, places: NDArray[np.int64]) -> list[NDArray[np.float32] | None]:
+        """A vector as it was given, or None, for each of ``places_of``."""
+        found: list[NDArray[np.float32] | None] = [None] * len(places)
+        there = np.flatnonzero(places >= 0)
+        for row, vector in zip(there.tolist(), self.vectors_at(places[there]), strict=True):
+            found[row] = vector
+        for row in np.flatnonzero(places == ZERO).tolist():
+            found[row] = np.zeros(self.dimension, np.float32)
+        return found
 
     def vectors_at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors as they were given, bit for bit."""
@@ -305,14 +280,16 @@ class VectorIndex:
         ef_search: int | None,
     ) -> Near:
         """What is nearest to a query, of all vectors or of those of a selection."""
-        near = np.ascontiguousarray(query, np.float32)
+        wide = query.astype(np.float64)
         if self.metric is Metric.COSINE:
-            near = (near / _length(near)).astype(np.float32)
+            near = (wide / math.sqrt(wide.dot(wide))).astype(np.float32)
+        else:
+            near = np.ascontiguousarray(query, np.float32)
         if self.graph is None:
-            return self._near(query, self._compare_tail(near, top_k, among), exact=True)
+            return self._near(wide, self._compare_tail(near, top_k, among), exact=True)
         main, compared = self._search_main(self.graph, near, top_k, among, exact=exact, ef_search=ef_search)
         tail = self._compare_tail(near, top_k, among)
-        return self._near(query, np.concatenate((main, tail)) if len(tail) else main, exact=compared)
+        return self._near(wide, np.concatenate((main, tail)) if len(tail) else main, exact=compared)
 
     def _search_main(
         self,
@@ -409,24 +386,26 @@ class VectorIndex:
         length = 1.0 if self.metric is Metric.COSINE else _length(query)
         return value - 2.0 * (terms + self.uneven) * length * self.longest - self.dimension * 1e-37
 
-    def _near(self, query: NDArray[np.float32], places: NDArray[np.int64], *, exact: bool) -> Near:
-        distances = np.empty(len(places), np.float64)
-        for start in range(0, len(places), _BATCH):
-            part = places[start : start + _BATCH]
-            distances[start : start + _BATCH] = self.distances(query, part)
-        return Near(self.slots.rows[places].astype(np.int64), distances, exact)
+    def _near(self, query: NDArray[np.float64], places: NDArray[np.int64], *, exact: bool) -> Near:
+        if len(places) <= _BATCH:
+            distances = self.distances(query, self.vectors_at(places))
+        else:
+            distances = np.empty(len(places), np.float64)
+            for start in range(0, len(places), _BATCH):
+                part = places[start : start + _BATCH]
+                distances[start : start + _BATCH] = self.distances(query, self.vectors_at(part))
+        return Near(self.slots.rows[places], places, distances, exact)
 
-    def distances(self, query: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Distances in float64, as ``likewise.metrics`` has them."""
-        vectors = self.vectors_at(places).astype(np.float64)
-        near = query.astype(np.float64)
+    def distances(self, query: NDArray[np.float64], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Distances in float64, as ``likewise.metrics`` has them; those of equal vectors are equal."""
+        wide = vectors.astype(np.float64)
         if self.metric is Metric.L2:
-            return np.asarray(np.linalg.norm(vectors - near, axis=1))
-        dots = np.einsum("ij,j->i", vectors, near)
+            return np.asarray(np.linalg.norm(wide - query, axis=1))
+        dots = np.einsum("ij,j->i", wide, query)
         if self.metric is Metric.INNER_PRODUCT:
             return np.asarray(-dots)
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) * math.sqrt(near.dot(near))
-        return np.asarray(1.0 - np.clip(dots / lengths, -1.0, 1.0))
+        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide)) * math.sqrt(query.dot(query))
+        return np.asarray(1.0 - np.minimum(np.maximum(dots / lengths, -1.0), 1.0))
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
 
@@ -444,6 +423,7 @@ class VectorIndex:
             None if norms is None else dict(self.scaled.whole),
             self.longest,
             self.uneven,
+            self.zeros(),
         )
 
     def restore(
@@ -458,6 +438,7 @@ class VectorIndex:
         *,
         longest: float,
         uneven: float,
+        zeros: NDArray[np.int64],
     ) -> None:
         """Become what was kept. ``fill`` reads vectors from a place on into an array. ``ValueError`` where the parts do not fit."""
         if links is not None:
@@ -467,16 +448,22 @@ class VectorIndex:
         fill(rest, base)
         self.tail.append(rest)
         self.base = self.first = base
-        self.take_slots(slots)
+        self.take_slots(slots, zeros)
         self.scaled.restore(len(slots), norms, fixes, whole)
         self.longest, self.uneven = longest, uneven
 
-    def take_slots(self, slots: NDArray[np.int32]) -> None:
+    def zeros(self) -> NDArray[np.int64]:
+        """The slots whose vector is of zeros only, under cosine."""
+        return np.flatnonzero(self.places.rows == ZERO)
+
+    def take_slots(self, slots: NDArray[np.int32], zeros: NDArray[np.int64]) -> None:
         """Say whose each vector is, of an index that has vectors only."""
         self.slots.append(slots)
         live = np.flatnonzero(slots >= 0)
-        self.places.append(np.full(int(slots.max(initial=-1)) + 1, -1, np.int32))
+        self._reach(slots)
+        self._reach(zeros)
         self.places.rows[slots[live]] = live
+        self.places.rows[zeros] = ZERO
         self.dead_main = self.base - int(np.searchsorted(live, self.base))
         self.dead_tail = len(slots) - len(live) - self.dead_main
         self.merging = self.graph is not None and len(slots) - self.base > TAIL
