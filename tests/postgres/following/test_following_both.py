@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from likewise import AsyncCollection, CollectionNotFound, InvalidArgument, Record, SchemaMismatch
 from likewise.abc.feeds import Cleared, Commit, Gone, Position, Put
@@ -254,6 +256,58 @@ def assert_pairs(rows: dict[str, dict[str, object]]) -> None:
         other = rows.get(f"{writer}-{int(k) ^ 1}")
         assert other is not None, "half of a transaction"
         assert other["vector "][0] == held["vector "][0], "half of a transaction"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_random_transactions(url: str, how: How, seed: int) -> None:
+    """Two connections with open transactions, savepoints and errors; the copy is compared with the table again and again."""
+    drawn = random.Random(seed)
+    async with opened(url, SPEC) as collection:
+        await ten(collection)
+        with psycopg.connect(url) as one, psycopg.connect(url) as two:
+            async with following(collection, how) as copy:
+                for step in range(240):
+                    connection = drawn.choice((one, two))
+                    connection.execute("set local lock_timeout = '5ms'")
+                    statement = drawn.choice(STATEMENTS)
+                    values = {
+                        "id": f"r{drawn.randrange(14)}",
+                        "other": f"r{drawn.randrange(14)}",
+                        "n": drawn.randrange(1, 99),
+                    }
+                    try:
+                        with connection.transaction() if drawn.random() < 0.5 else contextlib.nullcontext():
+                            connection.execute(statement, values)
+                            if drawn.random() < 0.2:
+                                raise psycopg.errors.RaiseException
+                    except (
+                        psycopg.errors.LockNotAvailable,
+                        psycopg.errors.UniqueViolation,
+                        psycopg.errors.RaiseException,
+                    ):
+                        if connection.info.transaction_status == TransactionStatus.INERROR or drawn.random() < 0.2:
+                            connection.rollback()
+                    # Nobody can look at the table before a TRUNCATE has ended.
+                    if drawn.random() < 0.3 or statement.startswith("truncate"):
+                        connection.commit()
+                    if step % 8 == 0:
+                        assert (await copy.at(await collection._position())).rows == stored(url)
+                one.commit()
+                two.commit()
+                assert (await copy.at(await collection._position())).rows == stored(url)
+                assert sum(len(commit.changes) for commit in copy.commits) > 20
+
+
+STATEMENTS = [
+    "insert into things (id, vector, content) values (%(id)s, array[%(n)s, 1, 1]::vector, 'new')",
+    "insert into things (id, vector) values (%(id)s, array[%(n)s, 2, 2]::vector) on conflict (id) do update set vector = excluded.vector",
+    "insert into things (id, vector) select x, array[%(n)s, 3, 3]::vector from unnest(array[%(id)s, %(other)s]) as x on conflict do nothing",
+    "update things set content = repeat('x', %(n)s), metadata = jsonb_build_object('n', %(n)s) where id = %(id)s",
+    "update things set vector_title = case when %(n)s > 50 then '[1,2]'::halfvec end where id >= %(id)s",
+    "update things set id = %(other)s where id = %(id)s",
+    "delete from things where id in (%(id)s, %(other)s)",
+    "truncate things",
+]
 
 
 async def test_commits_come_in_their_order(url: str, how: How) -> None:

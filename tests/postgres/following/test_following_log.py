@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,6 +17,8 @@ from psycopg.conninfo import make_conninfo
 import likewise
 from likewise import AsyncCollection, InvalidArgument, Record, SchemaMismatch, UnsupportedFeature
 from likewise.abc.feeds import Position
+from likewise.backends.postgres._install import resource
+from likewise.backends.postgres.embedded import EmbeddedServer
 from likewise.backends.postgres.following import log
 from likewise.backends.postgres.following._positions import log_place, log_position
 from likewise.errors import BackendConflict, BackendError, BackendUnavailable
@@ -345,6 +348,28 @@ async def test_tables_that_cannot_be_followed(url: str) -> None:
         assert not await feed.begin(None)
 
 
+def test_a_hot_standby_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(0o711)
+    with EmbeddedServer(tmp_path / "postgres") as server, likewise.connect(server.url()) as store:
+        store.ensure_collection(SPEC)
+    (configuration,) = (tmp_path / "postgres").rglob("postgresql.conf")
+    (configuration.parent / "standby.signal").touch(mode=0o644)
+    with EmbeddedServer(tmp_path / "postgres") as server:
+        asyncio.run(_refused(server.url()))
+
+
+async def _refused(url: str) -> None:
+    async with await likewise.connect_async(url) as store:
+        collection = await store.collection("things")
+        assert log_place(await collection._position()) > 0
+        for how in ("log", "triggers", None):
+            async with collection._feed(ALL, name=None, how=how) as feed:
+                with pytest.raises(UnsupportedFeature, match="connect to the primary"):
+                    await feed.begin(None)
+
+
 @contextlib.contextmanager
 def as_role(url: str, name: str, rights: str = "") -> Iterator[str]:
     """The URL for a role of the test's own."""
@@ -419,6 +444,32 @@ async def test_a_position_is_never_too_early_and_soon_reached(
                 assert id_ in copy.rows
         waits.sort()
         assert waits[len(waits) // 2] < 0.1, "nobody waits for the server to write its log out when it likes"
+
+
+@pytest.mark.parametrize(
+    ("end", "position"),
+    [
+        ("0/2000028", "0/2000000"),
+        ("0/2000030", "0/2000030"),
+        ("0/2002018", "0/2002000"),
+        ("0/2002020", "0/2002020"),
+        ("0/2002028", "0/2002028"),
+        ("0/2002000", "0/2002000"),
+        ("1/2003FF8", "1/2003FF8"),
+    ],
+)
+def test_a_position_behind_the_head_of_a_page_is_the_end_of_the_page_before(
+    database_url: str, end: str, position: str
+) -> None:
+    """And the end of a record that has a few bytes on a page is none."""
+    text = resource("position.sql").replace("@flushed@", "null")
+    for function, place in (("pg_current_wal_insert_lsn", end), ("pg_current_wal_flush_lsn", "F/0")):
+        assert f"pg_catalog.{function}()" in text
+        text = text.replace(f"pg_catalog.{function}()", f"'{place}'::pg_lsn")
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(text).fetchone()
+    assert row is not None
+    assert row[0].partition(";")[0] == position
 
 
 async def test_a_position_while_another_transaction_writes(url: str) -> None:

@@ -67,7 +67,7 @@ def held_columns(spec: CollectionSpec, holds: frozenset[Payload], columns: Seque
         column = vector_column(name)
         vectors.append((name, column, cast("Element", field.storage), field.dimension))
         wanted[column] = (field.storage, field.dimension)
-    payload = tuple(p for p in _ORDER if p in holds)
+    payload: tuple[Payload, ...] = tuple(p for p in _ORDER if p in holds)
     wanted |= {p: ("jsonb" if p == "metadata" else "text", -1) for p in payload}
     differences = []
     for name, (kind, modifier) in wanted.items():
@@ -119,10 +119,10 @@ class Layout:
         self._held = held
         self._width = len(relation.columns)
         self._id = places["id"]
-        self._vectors = [
+        self._vectors: list[tuple[str, int, Element, int]] = [
             (name, places[column], element, dimension) for name, column, element, dimension in held.vectors
         ]
-        self._payload = [(name, places[name]) for name in held.payload]
+        self._payload: list[tuple[Payload, int]] = [(name, places[name]) for name in held.payload]
 
     def change(self, message: Insert | Update | Delete) -> Put | Gone:
         """What the message says of the collection."""

@@ -20,14 +20,15 @@ from likewise.backends.postgres.following._held import Held, RowsReader, held_co
 from likewise.errors import BackendUnavailable, CollectionNotFound, UnsupportedFeature
 from likewise.schema import CollectionSpec
 
-__all__ = ["Followed", "close", "connect", "look", "read_rows"]
+__all__ = ["PATIENT", "Followed", "close", "connect", "look", "read_rows"]
 
 #: Rows of a snapshot that are given together.
 SNAPSHOT_ROWS = 5_000
-#: Settings of a connection that may be quiet, or read, for long; and a policy that hides rows is an error then, not a shorter copy.
-_SETTINGS = (
-    "select set_config(name, value, false) from (values ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),"
-    " ('row_security', 'off')) as wanted (name, value)"
+#: For a connection that may be quiet, or read, for long; and a policy that hides rows is an error then, not a shorter copy.
+PATIENT = (
+    "select set_config(name, case name when 'row_security' then 'off' else '0' end, false) from pg_catalog.pg_settings"
+    " where name in ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',"
+    " 'transaction_timeout', 'row_security')"
 )
 
 
@@ -46,7 +47,7 @@ async def connect(conninfo: str, name: str) -> AsyncConnection[Any]:
         connection = await AsyncConnection.connect(
             make_conninfo(conninfo, application_name=name, client_encoding="UTF8"), autocommit=True
         )
-        await connection.execute(_SETTINGS)
+        await connection.execute(PATIENT)
     return connection
 
 

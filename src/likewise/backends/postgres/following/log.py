@@ -25,7 +25,7 @@ from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.following import _slots
 from likewise.backends.postgres.following._held import check_holds, mismatch
 from likewise.backends.postgres.following._positions import log_place, log_position
-from likewise.backends.postgres.following._table import Followed, close, connect, look, read_rows
+from likewise.backends.postgres.following._table import PATIENT, Followed, close, connect, look, read_rows
 from likewise.backends.postgres.following._transactions import IN_MEMORY, Transactions
 from likewise.backends.postgres.following.stream import Keepalive, Replication, read, status
 from likewise.errors import BackendError, CollectionNotFound, InvalidArgument, LikewiseError
@@ -84,7 +84,7 @@ class LogFeed(Feed):
         self._stream = await Replication.connect(
             self._conninfo, name=self._application, reader="the copy of a collection", cures=_slots.CURES
         )
-        await self._stream.command("SET idle_in_transaction_session_timeout = 0")
+        await self._stream.command(PATIENT)
         self._slot = _slots.temporary_name()
         if self._name is not None:
             self._slot = _slots.slot_name(self._name, followed.oid, self._publication)

@@ -4,7 +4,8 @@ A position is a snapshot. The changes since are asked for at once when somebody 
 wakes us: NOTIFY would have all who commit wait for each other, and who waits for a copy asks it to hurry anyway.
 
 What is told of a row is what it is at the next snapshot, so several commits may come as one. All that changed between two snapshots is
-in memory at once: that of a load of 100,000 rows is as large as those rows.
+in memory at once: that of a load of 100,000 rows is as large as those rows. Triggers on statements do not fire for rows that a subscription of
+PostgreSQL's own logical replication writes: a table that is filled so is followed by the log.
 """
 
 from __future__ import annotations
@@ -184,12 +185,13 @@ class TriggerFeed(Feed):
         return Put(id_, vectors, payload)
 
     async def _check(self, connection: AsyncConnection[Any], followed: Followed) -> None:
+        # The triggers first: they may go with the table, which is the better error.
+        enabled, origin = await _notes.origin(connection, followed)
         now = await look(connection, self._schema, self._spec, self._holds)
         if now.oid != followed.oid:
             raise CollectionNotFound(self._spec.name)
         if now.held != followed.held:
             raise mismatch(self._spec.name, ["its columns were altered"])
-        enabled, origin = await _notes.origin(connection, followed)
         if not enabled or origin != self._origin:
             raise mismatch(self._spec.name, ["the triggers that note its changes were altered"])
 
