@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Search"]
 
+#: Queries at once, and rows that are compared one by one, beyond which a search is no work for an event loop.
+_MANY_QUERIES, _MANY_ROWS = 4, 100_000
 #: So many times as many candidates as results, where the replica cannot tell which match.
 _OVER = 5
 #: Candidates beyond those that were no more there, when they are looked for again.
@@ -52,6 +54,15 @@ class Search:
     furthest: float | None
     exact: bool
     ef_search: int | None
+
+    def heavy(self, queries: int) -> bool:
+        """Whether so many queries are too much for an event loop."""
+        image = self.image
+        return (
+            queries > _MANY_QUERIES
+            or (self.exact and len(image) > _MANY_ROWS)
+            or not (self.where is None or image.answers_quickly(self.where))
+        )
 
     def found(self, queries: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> list[Found]:
         """What is nearest to each query. Holds up the caller for as long as it takes."""

@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FaissCollection"]
 
-#: Queries at once, and rows that are compared one by one, beyond which a search is no work for an event loop.
-_MANY_QUERIES, _MANY_ROWS = 4, 100_000
-
 
 class FaissCollection(Collection):
     """Records in a collection of another store, and a replica of their vectors in memory."""
@@ -301,7 +298,7 @@ class FaissCollection(Collection):
             furthest = distance_limit(Metric(field.metric), max_distance, min_score)
             self._recent.add(name, query)
             search = Search(self._inner, why, name, Metric(field.metric), top_k, condition, chosen, furthest, exact, ef)
-            if exact and len(why) > _MANY_ROWS:
+            if search.heavy(1):
                 found = run_blocking(search.found, [query])
             else:
                 check_deadline()
@@ -353,7 +350,7 @@ class FaissCollection(Collection):
             if not queries:
                 return []
             search = Search(self._inner, why, name, Metric(field.metric), top_k, condition, chosen, furthest, exact, ef)
-            if len(queries) > _MANY_QUERIES or (exact and len(why) > _MANY_ROWS):
+            if search.heavy(len(queries)):
                 found = run_blocking(search.found, queries)
             else:
                 check_deadline()

@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncFaissCollection"]
 
-#: Queries at once, and rows that are compared one by one, beyond which a search is no work for an event loop.
-_MANY_QUERIES, _MANY_ROWS = 4, 100_000
-
 
 class AsyncFaissCollection(AsyncCollection):
     """Records in a collection of another store, and a replica of their vectors in memory."""
@@ -302,7 +299,7 @@ class AsyncFaissCollection(AsyncCollection):
             search = AsyncSearch(
                 self._inner, why, name, Metric(field.metric), top_k, condition, chosen, furthest, exact, ef
             )
-            if exact and len(why) > _MANY_ROWS:
+            if search.heavy(1):
                 found = await run_blocking(search.found, [query])
             else:
                 check_deadline()
@@ -356,7 +353,7 @@ class AsyncFaissCollection(AsyncCollection):
             search = AsyncSearch(
                 self._inner, why, name, Metric(field.metric), top_k, condition, chosen, furthest, exact, ef
             )
-            if len(queries) > _MANY_QUERIES or (exact and len(why) > _MANY_ROWS):
+            if search.heavy(len(queries)):
                 found = await run_blocking(search.found, queries)
             else:
                 check_deadline()

@@ -179,6 +179,10 @@ class Image:
         """Whether it holds what the filter is about."""
         return where is None or needed(where) <= self.holds
 
+    def answers_quickly(self, where: Filter | None) -> bool:
+        """Whether the columns that the filter needs are made already: the first search by a field takes some microseconds for each row."""
+        return where is None or self._columns.answered(where)
+
     def answers_include(self, include: Iterable[IncludeField]) -> bool:
         """Whether ``records`` can be had with these fields: vectors always, metadata and content where they are held."""
         wanted = {str(each) for each in include if each != "vector"}
