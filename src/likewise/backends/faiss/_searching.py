@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Search"]
 
-#: Queries at once, and rows that are compared one by one, beyond which a search is no work for an event loop.
-_MANY_QUERIES, _MANY_ROWS = 4, 100_000
+#: Queries at once, rows that are compared one by one, and rows whose metadata may have to be read for a filter, beyond which a
+#: search is no work for an event loop.
+_MANY_QUERIES, _MANY_ROWS, _MANY_READ = 4, 100_000, 10_000
 #: So many times as many candidates as results, where the replica cannot tell which match.
 _OVER = 5
 #: Candidates beyond those that were no more there, when they are looked for again.
@@ -61,7 +62,7 @@ class Search:
         return (
             queries > _MANY_QUERIES
             or (self.exact and len(image) > _MANY_ROWS)
-            or not (self.where is None or image.answers_quickly(self.where))
+            or (len(image) > _MANY_READ and not image.answers_quickly(self.where))
         )
 
     def found(self, queries: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> list[Found]:

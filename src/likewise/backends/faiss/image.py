@@ -180,7 +180,7 @@ class Image:
         return where is None or needed(where) <= self.holds
 
     def answers_quickly(self, where: Filter | None) -> bool:
-        """Whether the columns that the filter needs are made already: the first search by a field takes some microseconds for each row."""
+        """Whether the very filter's answer is known: the first search by a field takes some microseconds for each row."""
         return where is None or self._columns.answered(where)
 
     def answers_include(self, include: Iterable[IncludeField]) -> bool:
