@@ -12,12 +12,12 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
 
-from likewise.abc.feeds import Commit, Feed, Position
+from likewise.abc.feeds import Change, Commit, Feed, Position
 from likewise.backends.faiss._folder import Place
 from likewise.backends.faiss.image import DamagedImage, Image
 from likewise.backends.faiss.replica import Replica
@@ -42,8 +42,6 @@ _QUIET, _DEAD = 5.0, 20.0
 _NOTE_SECONDS = 10.0
 #: Changes that are applied in the loop itself; more would keep it from other collections.
 _FEW_CHANGES = 1_000
-#: Seconds after which what is to be merged has its turn, even if more is told.
-_MAINTAIN_SECONDS = 0.02
 #: The file is written again after so many changes (or a tenth of the rows, if that is more), or so many seconds with any.
 _SAVE_CHANGES, _SAVE_SECONDS, _SAVE_LEAST_SECONDS = 10_000, 300.0, 10.0
 #: A read that waits has the database asked again after so many seconds: the first time, and at most.
@@ -210,11 +208,11 @@ class Following:
         """Apply what is told, for ever."""
         stream = feed.commits()
         told = asyncio.ensure_future(_next(stream))
-        heard = maintained = time.monotonic()
-        more = True
+        heard = time.monotonic()
+        more, rested = True, heard
         try:
             while True:
-                await asyncio.wait({told}, timeout=0 if more else _QUIET)
+                await asyncio.wait({told}, timeout=max(0.0, rested - time.monotonic()) if more else _QUIET)
                 now = time.monotonic()
                 if told.done():
                     commits = told.result()
@@ -224,9 +222,11 @@ class Following:
                     if now - heard > _DEAD:
                         raise BackendUnavailable(f"the database told nothing for {now - heard:.0f} s, and was asked")
                     await feed.hurry()
-                if more and (not told.done() or now - maintained > _MAINTAIN_SECONDS):
+                if more and now >= rested:
                     more = await self._apart(image.maintain)
-                    maintained = time.monotonic()
+                    # What is told has at least as much of the time as what is merged.
+                    ended = time.monotonic()
+                    rested = ended + (ended - now)
                 await self._store(image, feed)
         finally:
             told.cancel()
@@ -235,14 +235,14 @@ class Following:
     async def _apply(self, image: Image, commits: Sequence[Commit]) -> bool:
         """Apply them; whether anything has changed."""
         changes = 0
-        for commit in commits:
+        self.replica.commits += sum(len(commit.changes) > 0 for commit in commits)
+        for commit in _together(commits):
             count = len(commit.changes)
             if count > _FEW_CHANGES:
                 await self._apart(partial(image.apply, commit))
             else:
                 image.apply(commit)
             changes += count
-            self.replica.commits += count > 0
         self._changes += changes
         self.replica.moved()
         return changes > 0
@@ -316,6 +316,21 @@ class Following:
 
     async def _apart(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+
+def _together(commits: Sequence[Commit]) -> Iterator[Commit]:
+    """Small commits that have come together as one, which takes less time than each by itself."""
+    changes: list[Change] = []
+    for place, commit in enumerate(commits, 1):
+        if changes and len(changes) + len(commit.changes) > _FEW_CHANGES:
+            yield Commit(commits[place - 2].position, changes)
+            changes = []
+        if len(commit.changes) > _FEW_CHANGES:
+            yield commit
+        else:
+            changes += commit.changes
+            if place == len(commits):
+                yield Commit(commit.position, changes)
 
 
 def _give_back() -> None:
