@@ -74,7 +74,7 @@ def faiss_engine(stored: Vectors) -> Callable[[int], Search]:
 
     def at(dial: int) -> Search:
         parameters = faiss.SearchParametersHNSW(efSearch=dial)
-        return lambda query: index.search(query[None], TOP_K, params=parameters)[1][0].tolist()  # type: ignore[no-any-return]
+        return lambda query: index.search(query[None], TOP_K, params=parameters)[1][0].tolist()
 
     return at
 

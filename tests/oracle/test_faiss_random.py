@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from likewise import CollectionSpec, Filter, VectorField
 from likewise.abc.feeds import Change, Cleared, Commit, Gone, Payload, Position, Put, Rows
 from likewise.abc.validation import Prepared, prepare
+from likewise.backends.faiss import _renewal, index
 from likewise.backends.faiss.image import Found, Image
 from likewise.backends.memory._search import nearest
 from likewise.filters.matching import matches
@@ -203,3 +205,50 @@ def test_every_filter_means_what_it_means_to_the_oracle(metric: MetricName) -> N
         assert sorted(world.image.ids(found)) == wanted, where
         if world.random.random() < 0.2:
             world.commit()
+
+
+@pytest.fixture
+def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs from 40 vectors on, which every search without exact=True goes along; merges and renewals all the time."""
+    for module in (index, _renewal):
+        monkeypatch.setattr(module, "GRAPH_FROM", 40)
+    monkeypatch.setattr(index, "TAIL", 8)
+    monkeypatch.setattr(_renewal, "_DEAD", 4)
+    for name in ("COMPARED_PART", "COMPARED_ALWAYS"):
+        monkeypatch.setattr(index, name, 0)
+
+
+@pytest.mark.usefixtures("small_graphs")
+@pytest.mark.parametrize("seed", range(12))
+def test_an_image_with_graphs_answers_as_the_oracle_does(seed: int, tmp_path: Path) -> None:
+    metric: MetricName = ("cosine", "l2", "inner_product")[seed % 3]
+    world = World(seed, metric)
+    world.fill(150)
+    for step in range(40):
+        world.commit()
+        if world.random.random() < 0.8:
+            world.image.maintain()
+        if step % 10 == 9:
+            world.image.save(tmp_path / "image")
+            world.image = Image.load(tmp_path / "image", world.spec, holds=ALL)
+        where = world.draw.filter() if world.random.random() < 0.5 else None
+        world.check(where, world.random.choice([1, 10, 500]), exact=True)
+        rows = {row.id: row for row in world.rows.values() if where is None or matches(row, where)}
+        for name, field in world.spec.vector_fields.items():
+            having = [row for row in rows.values() if name in row.vectors]
+            query = np.array([world.random.uniform(-9, 9) for _ in range(field.dimension)], np.float32)
+            found = world.image.search(name, query[None], 5, where=where)[0]
+            ids = world.image.ids(found)
+            assert len(set(ids)) == len(ids) == min(5, len(having))
+            right = {
+                row.id: distance for distance, row in nearest(having, name, query, Metric(field.metric), len(having))
+            }
+            np.testing.assert_allclose(found.distances, [right[each] for each in ids], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("small_graphs")
+def test_the_graphs_of_the_test_above_are_there() -> None:
+    world = World(1, "cosine")
+    world.fill(150)
+    assert world.image._indexes[""].graph is not None
+    assert not world.image.search("", np.ones((1, 3), np.float32), 5)[0].exact

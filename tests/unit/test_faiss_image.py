@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from likewise import CollectionSpec, Column, LikewiseError, Metadata, VectorField
+from likewise import CollectionSpec, Column, LikewiseError, Metadata, OptionalDependencyError, VectorField
 from likewise.abc.feeds import Cleared, Commit, Gone, Payload, Position, Put, Rows
 from likewise.backends.faiss.image import DamagedImage, Drift, Image
 from likewise.metrics import Metric
@@ -245,3 +246,11 @@ def test_a_vector_of_zeros_is_near_to_nothing_and_kept(tmp_path: Path) -> None:
         assert each.digest(["zero"]) == image.digest(["zero"])
     image.apply(Commit(Position("0/4"), [put("zero", [1, 0, 0, 0]), Gone("r1")]))
     assert "zero" in image.ids(image.search("", np.ones((1, 4), np.float32), 20)[0])
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    before = dict(os.environ)
+    with pytest.raises(OptionalDependencyError, match=r"faiss-cpu is not installed.*likewise\[faiss\]"):
+        Image(SPEC, holds=HOLDS)
+    assert dict(os.environ) == before

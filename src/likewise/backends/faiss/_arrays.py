@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Growing", "Scaled"]
+__all__ = ["Growing", "Scaled", "apart"]
 
 
 class Growing:
@@ -36,6 +37,16 @@ class Growing:
             self._data = grown
         self._data[self.count : wanted] = rows
         self.count = wanted
+
+
+def apart(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A copy in memory of its own, all of which goes back to the system when the copy is let go.
+
+    The C library keeps what is freed of blocks up to 32 MB if anything above it is still used: half as much again as the index at 200,000.
+    """
+    copy = np.frombuffer(mmap.mmap(-1, max(1, vectors.nbytes)), np.float32, vectors.size).reshape(vectors.shape)
+    copy[:] = vectors
+    return copy
 
 
 class Scaled:
@@ -132,7 +143,8 @@ def _pack(wrong: NDArray[np.int64]) -> NDArray[np.uint8]:
     bits = np.zeros((rows, (dimension + 3) // 4 * 4), np.uint8)
     bits[:, :dimension] = wrong % 3
     fours = bits.reshape(rows, bits.shape[1] // 4, 4)
-    return np.asarray(fours[:, :, 0] | fours[:, :, 1] << 2 | fours[:, :, 2] << 4 | fours[:, :, 3] << 6)
+    four = fours[:, :, 0] | fours[:, :, 1] << 2 | fours[:, :, 2] << 4 | fours[:, :, 3] << 6
+    return np.asarray(four, np.uint8)
 
 
 def _unpack(packed: NDArray[np.uint8], dimension: int) -> NDArray[np.int32]:

@@ -68,8 +68,8 @@ class Graph:
     def build(self, blocks: list[NDArray[np.float32]]) -> None:
         """Take the first vectors, on all processors, and empty the list of blocks: each is let go as soon as it is copied.
 
-        All at once, for FAISS then links them in an order by chance. One after the other, in the order of a table, where neighbours in
-        meaning are neighbours, the same graph finds 0.01 to 0.02 less.
+        All at once, for FAISS then links them in an order by chance. Block by block in the order of a table, where neighbours in meaning are
+        neighbours, recall at 200,000 was 0.963 and not 0.98.
         """
         faiss = library()
         count = sum(map(len, blocks))

@@ -344,7 +344,7 @@ class Image:
         at = np.fromiter(slots.values(), np.int64, len(slots))
         vectors = {name: index.vectors_of(index.places_of(at)) for name, index in self._indexes.items()}
         for row, (record_id, slot) in enumerate(slots.items()):
-            payload = {name: column[slot] for name, column in table.payload.items()}
+            payload: dict[Payload, bytes | None] = {name: column[slot] for name, column in table.payload.items()}
             found[record_id] = digest(record_id, {name: rows[row] for name, rows in vectors.items()}, payload)
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.backends.faiss._arrays import Growing, Scaled
+from likewise.backends.faiss._arrays import Growing, Scaled, apart
 from likewise.backends.faiss._graph import EF_SEARCH, Graph
 from likewise.backends.faiss._library import library, nearest
 from likewise.backends.faiss._selection import Places, Selection
@@ -111,7 +111,7 @@ class VectorIndex:
         """Give slots, all of them new, these vectors; then ``filled``, and not before is the index to be used."""
         slots, vectors = self._without_zeros(slots, vectors)
         if len(slots):
-            self._filling.append(self._held(vectors, self.slots.count).copy())
+            self._filling.append(apart(self._held(vectors, self.slots.count)))
             self._note(slots)
 
     def filled(self) -> None:
