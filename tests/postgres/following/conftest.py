@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -37,3 +39,11 @@ def url(fresh_database_url: str) -> Iterator[str]:
                 (process or name,),
             )
     raise AssertionError(f"slots were left: {left}")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder for a server of the test's own, which may run as another user than ours. Not pytest's: that shuts its folders to others."""
+    with tempfile.TemporaryDirectory(prefix="likewise-test-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)

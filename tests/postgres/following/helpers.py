@@ -21,7 +21,7 @@ from likewise.schema import VectorField
 How = Literal["log", "triggers"]
 ALL: frozenset[Payload] = frozenset({"metadata", "content"})
 SPEC = CollectionSpec("things", dimension=3, vectors={"title": VectorField(2, storage="halfvec")})
-SECONDS = 20.0
+SECONDS = 40.0
 
 #: A row of a copy: its vectors as lists, and its payload.
 Held = dict[str, Any]

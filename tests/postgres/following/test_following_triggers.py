@@ -15,7 +15,7 @@ import likewise
 from likewise import AsyncCollection, Record, SchemaMismatch
 from likewise.abc.feeds import Position
 from likewise.backends.postgres.embedded import EmbeddedServer
-from likewise.backends.postgres.following import triggers
+from likewise.backends.postgres.following import _notes, triggers
 from likewise.backends.postgres.following._notes import TRIGGERS
 from likewise.backends.postgres.following.log import LogFeed
 from likewise.errors import BackendConflict, BackendError, BackendUnavailable
@@ -178,7 +178,8 @@ async def test_a_position_of_the_log_or_of_the_future(url: str) -> None:
         await forget(collection)
 
 
-async def test_two_cannot_share_a_name(url: str) -> None:
+async def test_two_cannot_share_a_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_notes, "_BUSY_SECONDS", 0.3)
     async with opened(url) as collection, following(collection, "triggers", name="mine") as copy:
         async with collection._feed(ALL, name="mine", how="triggers") as second:
             with pytest.raises(BackendConflict, match="another"):
@@ -228,8 +229,6 @@ async def test_writers_that_were_there_before_the_copy(url: str, isolation: str)
 
 
 async def test_a_writer_that_does_not_end_is_an_error_that_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from likewise.backends.postgres.following import _notes
-
     monkeypatch.setattr(_notes, "_LOCK_SECONDS", 0.1)
     monkeypatch.setattr(_notes, "_PATIENCE_SECONDS", 0.3)
     async with opened(url) as collection:
@@ -355,18 +354,15 @@ async def test_the_way_is_chosen_by_what_is_allowed(url: str) -> None:
             run(url, "reassign owned by owner_only to current_user", "drop owned by owner_only", "drop role owner_only")
 
 
-def test_a_server_that_decodes_nothing(tmp_path: Path) -> None:
-    tmp_path.chmod(0o711)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(0o711)
+def test_a_server_that_decodes_nothing(folder: Path) -> None:
     for level in ("replica", "minimal"):
         with (
-            EmbeddedServer(tmp_path / "postgres") as server,
+            EmbeddedServer(folder / "postgres") as server,
             psycopg.connect(server.url(), autocommit=True) as connection,
         ):
             connection.execute(f"alter system set wal_level = {level}")
             connection.execute("alter system set max_wal_senders = 0")
-        with EmbeddedServer(tmp_path / "postgres") as server:
+        with EmbeddedServer(folder / "postgres") as server:
             asyncio.run(_follow(server.url(), level))
 
 

@@ -41,7 +41,7 @@ TRIGGERS: Mapping[str, str] = {
 #: Seconds for which the triggers' lock is waited for at a time, so that writers do not queue up behind us for longer, and in all.
 _LOCK_SECONDS, _PATIENCE_SECONDS = 1.0, 30.0
 #: How long a name may be somebody else's: the server takes a moment to notice that a reader was killed.
-_BUSY_SECONDS = 2.0
+_BUSY_SECONDS = 5.0
 _ALIVE = "seen_at > clock_timestamp() - interval '55 minutes'"
 _REGISTER = """
 insert into likewise.feed (source, name, origin, passed) values (%s, %s, %s, pg_catalog.pg_current_snapshot())

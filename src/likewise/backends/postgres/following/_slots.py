@@ -52,7 +52,7 @@ _NAME = re.compile(r"[a-z0-9_]+\Z")
 #: PostgreSQL cuts names at 63 bytes: "likewise_", the name, and two numbers of up to ten digits.
 _LONGEST_NAME = 63 - len("likewise_") - 22
 #: How long a slot may be somebody else's: the server takes a moment to notice that a reader was killed.
-_BUSY_SECONDS = 2.0
+_BUSY_SECONDS = 5.0
 
 _FIND = """
 select slot_name::text, active_pid, (restart_lsn is null or coalesce(to_jsonb(s) ->> 'wal_status', '') = 'lost') as lost,
