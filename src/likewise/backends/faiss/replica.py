@@ -259,7 +259,7 @@ class Replica:
         """The copy is at another position: wake who waited for it."""
         ready: list[tuple[_Waiting, Exception | None]] = []
         with self._lock:
-            for waiting in list(self._waiting):
+            for waiting in list(self._waiting) if self.image is not None else ():
                 try:
                     if not self._has(waiting.wanted):
                         continue
