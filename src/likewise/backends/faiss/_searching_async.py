@@ -83,9 +83,7 @@ class AsyncSearch:
         """The same with rows from the database."""
         image, where = self.image, self.where
         over = where is not None and not image.answers(where)
-        fields = self.include | (
-            {f for f in ("metadata", "content") if f in needed(where)} if where is not None else set()
-        )
+        fields = self.include if where is None else self.include | _fields(where)
         answers: list[SearchResults | None] = [None] * len(found)
         asked = min(MAX_TOP_K, _OVER * self.top_k) if over else self.top_k
         for _ in range(_ROUNDS):
@@ -138,3 +136,10 @@ class AsyncSearch:
             for rank, (record, distance) in enumerate(zip(records, distances, strict=False), 1)
         ]
         return SearchResults(results, complete=True, explanation=explanation)
+
+
+def _fields(where: Filter) -> frozenset[IncludeField]:
+    """What has to be fetched of a record so that the filter can be evaluated."""
+    payloads = needed(where)
+    fields: tuple[IncludeField, IncludeField] = ("metadata", "content")
+    return frozenset(field for field in fields if field in payloads)

@@ -57,7 +57,8 @@ class Follower:
     def holds(self, spec: CollectionSpec) -> frozenset[Payload]:
         """What the replica of such a collection holds beside ids and vectors."""
         # A record of a multimodal collection always says what it is and of what.
-        return self.options.hold | ({"modality", "content_id"} if spec.multimodal else set())
+        always: frozenset[Payload] = frozenset(("modality", "content_id")) if spec.multimodal else frozenset()
+        return self.options.hold | always
 
     def replica(self, spec: CollectionSpec, open_feed: Callable[[frozenset[Payload], str | None], Feed]) -> Replica:
         """The replica of a collection, the same for all who ask; it does not begin before ``start``."""
