@@ -115,6 +115,21 @@ def test_the_newest_is_seen_whoever_wrote_it(fresh_database_url: str, collection
         assert nearest(newest) == []
 
 
+def test_what_is_available_is_not_waited_for(collection: FaissCollection) -> None:
+    collection.upsert(Record("a", [1, 0, 0, 0]))
+    reader = collection.reading(available=True)
+    began = time.monotonic()
+    assert nearest(reader) == ["a"]  # By the database: the replica has only begun.
+    collection.replica_wait()
+    image = collection._kept().image
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(image), "apply", lambda *_: None)
+        collection.upsert(Record("b", [1, 0, 0, 0]))
+        assert nearest(reader) == ["a"]
+        assert by(reader) == "replica"
+    assert time.monotonic() - began < 10
+
+
 def test_what_is_known_to_be_new_enough_is_not_asked_for_again(
     collection: FaissCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +158,7 @@ def test_what_is_known_to_be_new_enough_is_not_asked_for_again(
         {},
         {"newest": False},
         {"at_least": "0/0", "newest": True},
+        {"available": True, "newest": True},
         {"within": -1},
         {"within": "1"},
         {"at_least": 7},

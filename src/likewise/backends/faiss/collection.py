@@ -72,17 +72,22 @@ class FaissCollection(Collection):
     # --- what is read -----------------------------------------------------------------------------------------------------------
 
     def reading(
-        self, *, at_least: Position | str | None = None, within: float | None = None, newest: bool = False
+        self,
+        *,
+        at_least: Position | str | None = None,
+        within: float | None = None,
+        newest: bool = False,
+        available: bool = False,
     ) -> Self:
-        """The same collection, searched by another rule of how new the answer has to be. Give one of the three.
+        """The same collection, searched by another rule of how new the answer has to be. Give one of the four.
 
         ``at_least`` is a position: what was committed before it was learnt is seen. ``within`` is a number of seconds: what was committed
         longer ago is seen. ``newest``: what was committed before the search began is seen. Without any of them, as this object reads until
         then, a search sees what was written through its store, and of what others wrote what has come here, usually some milliseconds late.
-        By all of them the writes of its own store are seen.
+        So do these three see what their own store wrote. ``available`` is what has come here, of whomever: such a search never waits.
         """
         view = copy.copy(self)
-        view._reading = Reading.checked(at_least, within, newest)
+        view._reading = Reading.checked(at_least, within, newest, available)
         return view
 
     def position(self) -> Position:
@@ -152,6 +157,8 @@ class FaissCollection(Collection):
         if image is not None and self._reading is CURRENT and not kept.outstanding:
             return image
         self._follower.start(kept)
+        if self._reading.available:
+            return image or kept.why_not()
         seconds = kept.seconds()
         if image is None and not seconds:
             return kept.why_not()
