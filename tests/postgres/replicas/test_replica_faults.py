@@ -367,3 +367,38 @@ def test_what_does_not_fit_has_the_replica_built_anew(fresh_database_url: str) -
             connection.execute("alter table things alter column vector set storage external")
             connection.execute("update things set metadata = '{}' where id = 'r1'")
         eventually(lambda: collection.verify_replica().sound)
+
+
+@pytest.mark.parametrize("follow", ["log", "triggers"])
+def test_a_collection_that_is_dropped_elsewhere_leaves_nothing(
+    follow: str, fresh_database_url: str, tmp_path: Path
+) -> None:
+    with open_store(fresh_database_url, path=tmp_path, follow=follow) as store:
+        collection = things(store)
+        collection.upsert(rows(20))
+        collection.replica_wait()
+        eventually(lambda: bool(list(tmp_path.glob("*.replica"))))
+        with open_store(fresh_database_url, path=tmp_path, follow=follow) as other:
+            with pytest.raises(BackendConflict, match="belongs to process"):
+                things(other).drop_replica()
+            other.drop_collection("things")
+        eventually(lambda: [p.suffix for p in tmp_path.iterdir()] == [".lock"])
+        assert slots(fresh_database_url) == []
+        # It is made anew, by somebody else: a new replica begins.
+        with likewise.connect(fresh_database_url) as plain:
+            plain.ensure_collection(SPEC).upsert(rows(5))
+        status = things(store).replica_wait()
+        assert (status.rows, status.built) == (5, 1)
+
+
+def test_files_are_for_nobody_else(fresh_database_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "replicas"
+    with open_store(fresh_database_url, path=folder) as store:
+        things(store).upsert(rows(20))
+        things(store).replica_wait()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {p.suffix: p.stat().st_mode & 0o777 for p in folder.iterdir()} == {
+        ".replica": 0o600,
+        ".json": 0o600,
+        ".lock": 0o600,
+    }

@@ -52,7 +52,7 @@ class Place:
         folder = self._stem.parent
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._locked, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self._locked, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise BackendError(f"the replica cannot be kept in {folder}: {error.strerror or error}") from error
         if not _taken(lock):
@@ -60,7 +60,7 @@ class Place:
             return False
         self._lock = lock
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
         return True
 
     def owner(self) -> int | None:
@@ -118,7 +118,7 @@ class Place:
 
     def _write(self, about: dict[str, object]) -> None:
         made = self._about.with_name(self._about.name + ".new")
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(about, file)
             file.flush()

@@ -135,7 +135,10 @@ class AsyncFaissCollection(AsyncCollection):
         await run_apart(self._follower.rebuild, self._kept())
 
     def drop_replica(self) -> None:
-        """Stop the replica, delete its file, and have the database keep nothing for it. Blocks; who opens the collection next begins anew."""
+        """Stop the replica, delete its file, and have the database keep nothing for it. Blocks; who opens the collection next begins anew.
+
+        ``BackendConflict`` if the file is another process's, which follows the collection.
+        """
         self._follower.drop(self._kept())
 
     def _kept(self) -> Replica:

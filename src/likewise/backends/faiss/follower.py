@@ -21,7 +21,7 @@ from likewise.backends.faiss._folder import Place
 from likewise.backends.faiss._options import ReplicaOptions
 from likewise.backends.faiss.following import Following
 from likewise.backends.faiss.replica import Replica
-from likewise.errors import LikewiseError
+from likewise.errors import BackendConflict, LikewiseError
 from likewise.schema import CollectionSpec
 
 __all__ = ["Follower"]
@@ -117,7 +117,10 @@ class Follower:
         return name in self._replicas or (place is not None and place.exists())
 
     def drop(self, replica: Replica) -> None:
-        """Stop and forget the replica, with its files and what the database keeps for it. Blocks."""
+        """Stop and forget the replica, with its files and what the database keeps for it. Blocks.
+
+        ``BackendConflict`` if another process has the files.
+        """
         name = replica.spec.name
         with self._lock:
             if self._closed or self._replicas.get(name) is not replica:
@@ -126,8 +129,14 @@ class Follower:
         place = self._place(name)
         if replica.state not in ("idle", "stopped"):
             self._call(self._end(name, forget=True))
-        elif place is not None and place.exists() and place.claim():
+        elif place is not None and place.exists():
             # Of an earlier run: only the database and the folder know of it.
+            if not place.claim():
+                with self._lock:
+                    self._replicas[name] = replica
+                raise BackendConflict(
+                    f"{place.image} belongs to process {place.owner() or 'unknown'}, which follows the collection: end that first"
+                )
             try:
                 self._call(_forget(replica.open_feed(place.slot())))
                 place.remove()

@@ -80,6 +80,7 @@ class Following:
                     await self._follow()
                 except CollectionNotFound as error:
                     _log.info("the replica of %s ends: %s", self.replica.spec.name, error)
+                    self.forgetting = True
                     return
                 except Exception as error:  # noqa: BLE001 -- logged, and begun again
                     if not threading.main_thread().is_alive():

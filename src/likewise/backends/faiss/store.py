@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from likewise.backends.faiss._options import PREFIX, ReplicaOptions
 from likewise.backends.faiss.collection import FaissCollection
 from likewise.backends.faiss.follower import Follower
 from likewise.backends.faiss.replica import ReplicaStatus
-from likewise.errors import LikewiseError
+from likewise.errors import BackendConflict, LikewiseError
 from likewise.schema import CollectionSpec
 
 __all__ = ["FaissStore"]
@@ -86,7 +87,9 @@ class FaissStore(VectorStore):
             except LikewiseError:
                 pass  # It is no more, or cannot be read; the inner store says which.
             else:
-                run_apart(opened.drop_replica)
+                # Where another process has the files, that one cleans up when it finds the collection gone.
+                with contextlib.suppress(BackendConflict):
+                    run_apart(opened.drop_replica)
         self._inner.drop_collection(name, missing_ok=missing_ok)
 
     def collections(self) -> list[CollectionSpec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ from likewise.backends.faiss._options import PREFIX, ReplicaOptions
 from likewise.backends.faiss.collection_async import AsyncFaissCollection
 from likewise.backends.faiss.follower import Follower
 from likewise.backends.faiss.replica import ReplicaStatus
-from likewise.errors import LikewiseError
+from likewise.errors import BackendConflict, LikewiseError
 from likewise.schema import CollectionSpec
 
 __all__ = ["AsyncFaissStore"]
@@ -85,7 +86,9 @@ class AsyncFaissStore(AsyncVectorStore):
             except LikewiseError:
                 pass  # It is no more, or cannot be read; the inner store says which.
             else:
-                await run_apart(opened.drop_replica)
+                # Where another process has the files, that one cleans up when it finds the collection gone.
+                with contextlib.suppress(BackendConflict):
+                    await run_apart(opened.drop_replica)
         await self._inner.drop_collection(name, missing_ok=missing_ok)
 
     async def collections(self) -> list[CollectionSpec]:
