@@ -60,6 +60,15 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "Advice",
     ),
     "Records and results": ("Record", "SearchResult", "SearchResults", "SearchExplanation", "Page"),
+    "Documents": (
+        "Documents",
+        "DocumentInfo",
+        "DocumentPage",
+        "ChunkInfo",
+        "DocumentStats",
+        "DocumentVectors",
+        "SyncReport",
+    ),
     "Loading": ("LoadProgress", "LoadReport", "RejectedRecord"),
     "Objects instead of records": (
         "TypedCollection",
@@ -86,6 +95,7 @@ MODULES = (
 ASYNC = {
     "AsyncVectorStore": "VectorStore",
     "AsyncCollection": "Collection",
+    "AsyncDocuments": "Documents",
     "AsyncTypedCollection": "TypedCollection",
     "attach_async": "attach",
     "connect_async": "connect",

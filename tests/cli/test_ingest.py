@@ -192,12 +192,14 @@ def test_a_path_that_is_not_there_creates_nothing(likewise: Likewise, tmp_path: 
 def test_odd_names(ingest: Ingest, tmp_path: Path, fresh_database_url: str) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()
-    for name in (b"caf\xe9.txt", b"line\nbreak.txt", b"-c.txt", b"'; drop table mine; --.txt", b"n" * 250):
-        (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_text("text")
+    for n, name in enumerate(
+        (b"caf\xe9.txt", b"line\nbreak.txt", b"-c.txt", b"'; drop table mine; --.txt", b"n" * 250)
+    ):
+        (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_text(f"text {n}")
     deep = folder / ("d" * 200) / ("e" * 200) / ("f" * 200)
     deep.mkdir(parents=True)
-    (deep / "a.txt").write_text("text")
-    (deep / "b.txt").write_text("text")
+    (deep / "a.txt").write_text("text a")
+    (deep / "b.txt").write_text("text b")
     report = ingest(folder, "--base", folder)
     assert (report["stored"], report["failed"]) == (7, [])
     stored = ids(fresh_database_url)

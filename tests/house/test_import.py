@@ -11,6 +11,7 @@ import pytest
 HEAVY = (
     "PIL",
     "charset_normalizer",
+    "cv2",
     "fastapi",
     "fastembed",
     "httpx",
@@ -18,12 +19,15 @@ HEAVY = (
     "numpy",
     "onnxruntime",
     "psycopg",
+    "py3langid",
     "pypdfium2",
+    "rapidocr",
     "rich",
     "sentence_transformers",
     "sqlalchemy",
     "tokenizers",
     "torch",
+    "xlrd",
 )
 MOST_SECONDS = 0.2
 

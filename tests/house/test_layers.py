@@ -52,6 +52,11 @@ OWN_ROOMS: dict[str, frozenset[str]] = {
     "httpx": frozenset({"embedding"}),
     "pypdfium2": frozenset({"ingest"}),
     "charset_normalizer": frozenset({"ingest"}),
+    "watchfiles": frozenset({"ingest"}),
+    "py3langid": frozenset({"ingest"}),
+    "rapidocr": frozenset({"ingest"}),
+    "cv2": frozenset({"ingest"}),
+    "xlrd": frozenset({"ingest"}),
     "rich": frozenset({"cli"}),
 }
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from PIL import Image, ImageDraw, ImageFont
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
 CORE = (
@@ -132,3 +135,86 @@ def pdf(*pages: str, info: str = "", encrypt: str = "") -> bytes:
     out += f"xref\n0 {size}\n0000000000 65535 f \n{table}".encode()
     out += f"trailer\n<</Size {size}/Root 1 0 R/Info 4 0 R{encrypt}>>\nstartxref\n{start}\n%%EOF\n".encode("latin-1")
     return bytes(out)
+
+
+def ole(streams: Mapping[str, bytes]) -> bytes:
+    """A file of streams (OLE2), by name, with sectors of 512 bytes."""
+    contents = {name: data.ljust(4_096, b"\0") for name, data in streams.items()}  # no mini streams
+    sectors = bytearray()
+    chain: list[int] = []
+    entries = [_entry("Root Entry", 5, child=1 if contents else -1, start=-2, size=0)]
+    for number, (name, data) in enumerate(contents.items(), start=1):
+        start, count = len(chain), -(-len(data) // 512)
+        chain += [*range(start + 1, start + count), -2]
+        sectors += data.ljust(count * 512, b"\0")
+        sibling = number + 1 if number < len(contents) else -1
+        entries.append(_entry(name, 2, sibling=sibling, start=start, size=len(data)))
+    directory = b"".join(entries)
+    start, count = len(chain), -(-len(directory) // 512)
+    chain += [*range(start + 1, start + count), -2]
+    sectors += directory.ljust(count * 512, b"\0")
+    tables = 1
+    while len(chain) + tables > tables * 128:
+        tables += 1
+    table = len(chain)
+    chain += [-3] * tables
+    sectors += struct.pack(f"<{tables * 128}i", *chain, *[-1] * (tables * 128 - len(chain)))
+    head = struct.pack("<8s16xHHHHH6xIIiIIiIiI", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0x3E, 3, 0xFFFE, 9, 6, 0, tables, start, 0, 4_096, -2, 0, -2, 0)  # fmt: skip
+    head += struct.pack("<109i", *range(table, table + tables), *[-1] * (109 - tables))
+    return head + bytes(sectors)
+
+
+def _entry(name: str, kind: int, *, sibling: int = -1, child: int = -1, start: int, size: int) -> bytes:
+    encoded = name.encode("utf-16-le")
+    return struct.pack("<64sHBBiii36xiII", encoded, len(encoded) + 2, kind, 1, -1, sibling, child, start, size, 0)
+
+
+def xls(rows: Sequence[Sequence[str | float]], *, name: str = "Prices", protected: bool = False) -> bytes:
+    """A workbook of 1997 (BIFF8) with one sheet; a number of 40,000 or more is shown as a date."""
+
+    def record(kind: int, data: bytes) -> bytes:
+        return struct.pack("<HH", kind, len(data)) + data
+
+    begin = record(0x809, struct.pack("<HHHHII", 0x600, 5, 0x0DBB, 0x07CC, 0, 6))
+    formats = b"".join(record(0xE0, struct.pack("<HHH14x", 0, form, 0)) for form in (0, 14))
+    lock = record(0x2F, b"\1\0" + bytes(52)) if protected else b""
+    title = name.encode("latin-1")
+    sheet = record(0x809, struct.pack("<HHHHII", 0x600, 0x10, 0x0DBB, 0x07CC, 0, 6))
+    for y, row in enumerate(rows):
+        for x, value in enumerate(row):
+            if isinstance(value, str):
+                text = value.encode("latin-1")
+                sheet += record(0x204, struct.pack("<HHHHB", y, x, 0, len(text), 0) + text)
+            else:
+                sheet += record(0x203, struct.pack("<HHHd", y, x, int(value >= 40_000), value))
+    sheet += record(0x0A, b"")
+    tail = struct.pack("<BBBB", 0, 0, len(title), 0) + title
+    start = len(begin + lock + formats) + 4 + 4 + len(tail) + 4
+    book = begin + lock + formats + record(0x85, struct.pack("<I", start) + tail) + record(0x0A, b"")
+    return ole({"Workbook": book + sheet})
+
+
+def drawn(*lines: str, size: int = 40, paper: str = "white", ink: str = "black") -> Image.Image:
+    """Lines of text, drawn in pixels, in letters of this size."""
+    font = ImageFont.load_default(size)
+    width = max(round(font.getlength(line)) for line in lines) + 4 * size
+    picture = Image.new("RGB", (width, round(1.6 * size * len(lines)) + 2 * size), paper)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(lines):
+        draw.text((2 * size, size + 1.6 * size * number), line, font=font, fill=ink)
+    return picture
+
+
+def saved(*pictures: Image.Image, form: str = "PNG") -> bytes:
+    """Pictures as a file of this form: PNG, JPEG, or, with a page for each, TIFF or PDF."""
+    out = io.BytesIO()
+    if len(pictures) == 1:
+        pictures[0].save(out, form)
+    else:
+        pictures[0].save(out, form, save_all=True, append_images=pictures[1:])
+    return out.getvalue()
+
+
+def picture(*texts: str, form: str = "PNG") -> bytes:
+    """A picture of a line of text, or of one on each page."""
+    return saved(*(drawn(text) for text in texts), form=form)

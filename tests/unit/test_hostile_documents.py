@@ -8,11 +8,14 @@ import socket
 import struct
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from likewise.ingest import Limits, Parsed, Unreadable, parse
+from likewise.ingest import Limits, Parsed, ParserPool, Unreadable, parse
 from likewise.ingest.parsing import is_plain
 
 from . import documents
@@ -31,6 +34,14 @@ DOCUMENTS = {
     "eml": b"From: a@b.c\nTo: b@b.c\nSubject: =?utf-8?q?x?=\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\nSome\n--B--\n",
     "html": b"<html><head><title>x</title></head><body><p>Some words</p></body></html>",
     "json": b'{"a": [1, "x", {"b": null}]}',
+    "xls": documents.xls([["Some", "words"], [45_292.5, 3.0]]),
+}
+#: What is simple enough to be parsed in our own process.
+PLAIN = {
+    "md": b"---\ntitle: \"Some words\"\ntags: [a, 'b', c d]\nlang: en\n---\n# Head\n\nSome words\n",
+    "tif": documents.picture("Some", "words", form="TIFF"),
+    "png": documents.picture("Some words"),
+    "jpeg": documents.picture("Some words", form="JPEG"),
 }
 
 
@@ -179,10 +190,11 @@ def test_elements_that_never_end_take_no_depth() -> None:
     ("data", "stage"),
     [
         (documents.pdf("secret", encrypt=ENCRYPTED_PDF), "parsing"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le"), "unpacking"),
+        (documents.ole({"EncryptedPackage": b"x", "EncryptionInfo": b"x"}), "unpacking"),
+        (documents.xls([["secret"]], protected=True), "unpacking"),
         (documents.odt("x", **{"META-INF__manifest": "<m><encryption-data/></m>"}), "unpacking"),
     ],
-    ids=["pdf", "office", "opendocument"],
+    ids=["pdf", "office", "xls", "opendocument"],
 )
 def test_encrypted_files_say_so(data: bytes, stage: str) -> None:
     refused(data, stage, "encrypted: save it without a password")
@@ -235,7 +247,20 @@ def test_a_text_that_is_too_long_is_refused_and_not_cut(data: bytes) -> None:
         (b" \n\t ", "reading", "white space"),
         (bytes(range(256)), "detecting", "UTF-8"),
         (b"\x1f\x8b\x08\x00rest", "detecting", "gzip archive: unpack it first"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "detecting", "before 2007: save it as DOCX"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600,
+            "detecting",
+            "or of its kind: save it as DOCX, XLSX or PPTX",
+        ),
+        (
+            documents.ole({"WordDocument": b"x"}),
+            "detecting",
+            r"before 2007 \(DOC\), which is not read: save it as DOCX",
+        ),
+        (documents.ole({"worddocument": b"x"}), "detecting", r"\(DOC\)"),
+        (documents.ole({"PowerPoint Document": b"x"}), "detecting", r"\(PPT\), which is not read: save it as PPTX"),
+        (documents.ole({"__properties_version1.0": b"x"}), "detecting", r"\(MSG\), which is not read: save it as EML"),
+        (documents.ole({"Workbook": b"x"}), "parsing", "the workbook is damaged"),
         (documents.archive({"a.txt": "x"}), "detecting", "no document of a known format"),
         (b"%PDF-1.7 and so on", "parsing", "damaged or cut off"),
         (b"PK\x03\x04 and so on", "unpacking", "damaged or cut off"),
@@ -256,10 +281,10 @@ def test_what_goes_by_a_picture_s_name_is_no_text_by_a_guess() -> None:
     assert parse("Wörter".encode(), path=Path("words.jpg")).text == "Wörter"
 
 
-@pytest.mark.parametrize("kind", DOCUMENTS)
+@pytest.mark.parametrize("kind", DOCUMENTS | PLAIN)
 def test_whatever_is_flipped_or_cut_gives_a_document_or_one_error(kind: str) -> None:
     chance = random.Random(kind)
-    whole = DOCUMENTS[kind]
+    whole = (DOCUMENTS | PLAIN)[kind]
     for round_ in range(150):
         data = bytearray(whole)
         if round_ % 3 == 0:
@@ -274,3 +299,31 @@ def test_whatever_is_flipped_or_cut_gives_a_document_or_one_error(kind: str) -> 
         assert isinstance(parsed, Parsed)
         parsed.text.encode()
         assert "\x00" not in parsed.text
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ParserPool]:
+    with ParserPool(seconds=20) as pool:
+        yield pool
+
+
+@settings(max_examples=300, deadline=20_000, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    kind=st.sampled_from(sorted(DOCUMENTS | PLAIN)),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), max_size=8),
+    end=st.floats(0.05, 1),
+)
+def test_whatever_bits_are_flipped_a_process_of_its_own_gives_a_document_or_one_error(
+    pool: ParserPool, kind: str, flips: list[tuple[float, int]], end: float
+) -> None:
+    data = bytearray((DOCUMENTS | PLAIN)[kind])
+    for place, bit in flips:
+        data[int(place * len(data))] ^= 1 << bit
+    path, error = Path(f"some/file.{kind}"), None
+    try:
+        assert isinstance(pool.parse(bytes(data[: max(1, int(end * len(data)))]), path=path), Parsed)
+    except Unreadable as raised:
+        error = raised
+    if error is not None:
+        assert error.path == path
+        assert error.stage in {"detecting", "unpacking", "parsing"}  # no crash, and no end of the time

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import pytest
 
 from likewise import InvalidArgument
 from likewise.ingest import Limits, Parsed, ParserPool, Unreadable, parse, parse_isolated
+from likewise.ingest.parsing import ParseOptions
 
 from . import documents
 
 HERE = "unit.test_isolated_parsing:"
 
 
-def behave(data: bytes, *, path: Path, limits: Limits) -> Parsed:
+def behave(data: bytes, *, path: Path, limits: Limits, options: ParseOptions, on_scan: Callable[[], None]) -> Parsed:
     """A parser for the tests, run in the pool's processes: it does what the document says."""
     match data.decode().split():
         case ["sleep"]:
@@ -33,6 +35,10 @@ def behave(data: bytes, *, path: Path, limits: Limits) -> Parsed:
             return Parsed(text=str(len(eaten)), media_type="text/plain")
         case ["raise"]:
             raise KeyError("what a library raises")
+        case ["scans", count]:
+            for _ in range(int(count)):
+                time.sleep(0.3)
+                on_scan()
         case ["print"]:
             print("not an answer", flush=True)
             os.write(1, b"nor this\n")
@@ -89,6 +95,17 @@ def test_memory_is_bounded() -> None:
     with ParserPool(memory=256 * 1024 * 1024, parser=HERE + "behave") as pool:
         assert reason(pool, b"eat") == "it took more than 268,435,456 bytes of memory to parse"
         assert pool.parse(b"fine", path=Path("x")).text
+
+
+def test_each_scanned_page_has_the_time_of_a_document_up_to_the_limit_of_scans() -> None:
+    with ParserPool(seconds=1.5, limits=Limits(scans=8), parser=HERE + "behave") as pool:
+        started = time.monotonic()
+        assert pool.parse(b"scans 8", path=Path("x")).text.isdigit()
+        assert time.monotonic() - started > 1.5
+        with pytest.raises(Unreadable, match="more answers than the limits allow") as caught:
+            pool.parse(b"scans 9", path=Path("x"))
+        assert caught.value.stage == "isolating"
+        assert pool.parse(b"fine", path=Path("x")).text.isdigit()
 
 
 def test_what_a_parser_prints_is_no_answer() -> None:

@@ -12,11 +12,9 @@ import pytest
 from PIL import Image
 
 from likewise.errors import OptionalDependencyError
-from likewise.ingest import Parsed, ParserPool, Unreadable, parse
+from likewise.ingest import Limits, Parsed, Unreadable, parse
 
 from . import documents
-
-CORPUS = Path(__file__).resolve().parents[3] / "shared" / "data" / "docs"
 
 
 def paged(parsed: Parsed) -> list[str]:
@@ -61,6 +59,14 @@ def test_a_workbook() -> None:
     assert paged(parsed) == [parsed.text]
 
 
+def test_a_workbook_of_before_2007() -> None:
+    parsed = parse(documents.xls([["What", "When", "Price"], ["lamp,\nred", 45_292.0, 3.0], ["chair", 45_292.5, 2.5]]))
+    assert parsed.text == "Prices\nWhat\tWhen\tPrice\nlamp, red\t2024-01-01\t3\nchair\t2024-01-01 12:00:00\t2.5"
+    assert (parsed.media_type, paged(parsed)) == ("application/vnd.ms-excel", [parsed.text])
+    with pytest.raises(Unreadable, match="longer than 5 characters"):
+        parse(documents.xls([["many", "words"]]), limits=Limits(characters=5))
+
+
 def test_open_document() -> None:
     meta = '<m xmlns:dc="d"><dc:title>Odd</dc:title><dc:creator>Ada</dc:creator><meta:keyword xmlns:meta="m">kw</meta:keyword></m>'
     body = (
@@ -79,6 +85,11 @@ def test_a_book_in_the_order_of_its_spine() -> None:
     assert paged(parsed) == ["# Two\n\nThen this.", "At last."]
     assert (parsed.title, parsed.author, parsed.language, parsed.created) == ("A book", "Ada", "de", "1843")
     assert parsed.keywords == ("engines",)
+
+
+def test_the_language_that_a_pdf_states() -> None:
+    data = documents.pdf("Words").replace(b"/Type/Catalog", b"/Type/Catalog/Lang(de-AT)")
+    assert (parse(data).language, parse(data).language_detected) == ("de-AT", False)
 
 
 def test_pdf() -> None:
@@ -100,6 +111,11 @@ def test_html() -> None:
     parsed = parse(page.encode())
     assert parsed.text == "## Head\n\nOne & twoth three.\nFour\n\na\nb\n\n1\t2\n\na dog"
     assert (parsed.title, parsed.author, parsed.language, parsed.keywords) == ("A page", "Ada", "en", ("x", "y"))
+    tagged = (
+        '<html><head><meta property="article:tag" content="Ada, Countess"><meta property="article:tag" content="engines">'
+        '<meta name="news_keywords" content="engines, looms"><meta name="keywords" content=""></head><body>Words</body></html>'
+    )
+    assert parse(tagged.encode()).keywords == ("Ada, Countess", "engines", "looms")
     stated = '<html><meta charset="koi8-r"><body>Привет, мир</body></html>'.encode("koi8-r")
     assert parse(stated).text == "Привет, мир"
 
@@ -211,7 +227,12 @@ def test_pictures_say_their_size_and_exif() -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "data"), [("pypdfium2", documents.pdf("x")), ("charset_normalizer", "Привет, мир".encode("cp1251"))]
+    ("package", "data"),
+    [
+        ("pypdfium2", documents.pdf("x")),
+        ("charset_normalizer", "Привет, мир".encode("cp1251")),
+        ("xlrd", documents.xls([["x"]])),
+    ],
 )
 def test_a_missing_extra_is_named(package: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     original = builtins.__import__
@@ -225,27 +246,3 @@ def test_a_missing_extra_is_named(package: str, data: bytes, monkeypatch: pytest
     with pytest.raises(OptionalDependencyError, match=r"likewise\[ingest\]") as caught:
         parse(data)
     assert caught.value.extra == "ingest"
-
-
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="the collection of odd documents is not here")
-def test_a_collection_of_odd_documents() -> None:
-    texts = failed = empty = 0
-    with ParserPool(seconds=20) as pool:
-        for path in sorted(p for p in CORPUS.rglob("*") if p.is_file()):
-            try:
-                parsed = pool.parse(path.read_bytes(), path=path)
-            except Unreadable as raised:
-                error = raised
-            else:
-                spans = [0, *(place for span in parsed.pages for place in span), len(parsed.text)]
-                assert spans == sorted(spans), path
-                texts += bool(parsed.text.strip())
-                empty += not parsed.text.strip()
-                continue
-            assert error.path == path
-            assert error.stage in {"reading", "detecting", "unpacking", "parsing"}, str(error)
-            assert "its parser failed" not in error.reason, str(error)
-            failed += 1
-    assert texts >= 220
-    assert failed <= 80  # encrypted, cut off, or older than 2007
-    assert empty <= 60  # scans, and documents of pictures

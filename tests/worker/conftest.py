@@ -125,6 +125,15 @@ def process(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             if running.poll() is None:
                 running.send_signal(signal.SIGKILL)
             running.communicate()
+            if url.startswith("postgresql:"):
+                _wait_for_slot(url, running.pid)
+
+
+def _wait_for_slot(url: str, pid: int) -> None:
+    """Until the server has noticed that a worker is gone: a database with its slot cannot be dropped."""
+    mine = "select count(*) from pg_replication_slots where starts_with(slot_name, %s)"
+    with psycopg.connect(url, autocommit=True) as connection:
+        wait_until(lambda: connection.execute(mine, [f"likewise_{pid}_"]).fetchone() == (0,))
 
 
 def says(running: subprocess.Popen[str], word: str) -> None:

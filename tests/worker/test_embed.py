@@ -250,6 +250,15 @@ class TestErrors:
             thread.join()
         assert embedded(client, "one too many")
 
+    def test_a_refusal_has_a_hint_only_if_there_is_something_to_say(self, client: Client, worker: Worker) -> None:
+        refused = failing(client, "select likewise.embed('refuse it', 'told')")
+        assert refused.diag.message_primary == "a text that is refused"
+        assert refused.diag.message_hint is None
+        not_offered = failing(client, "select likewise.embed('x', 'no such model')")
+        assert not_offered.diag.message_hint == (
+            "The model is loaded by the worker: run `likewise models list` where the worker runs."
+        )
+
     def test_a_model_that_breaks_says_little_and_the_worker_goes_on(self, client: Client, worker: Worker) -> None:
         error = failing(client, "select likewise.embed('break it', 'told')")
         assert error.sqlstate == "LW006"

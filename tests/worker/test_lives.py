@@ -192,6 +192,8 @@ def test_a_role_that_may_not_replicate(url: str, models: Callable[[str], Embedde
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create role no_replication login password 'x'")
         connection.execute("grant usage on schema likewise to no_replication")
+        connection.execute("grant all on all tables in schema likewise to no_replication")
+        connection.execute("grant all on all sequences in schema likewise to no_replication")
         info = connection.info
         address = f"host={info.host} port={info.port} dbname={info.dbname} user=no_replication password=x"
     try:

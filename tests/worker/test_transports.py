@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ import numpy as np
 import psycopg
 import pytest
 
+from likewise.abc.embedder import Embedder
+from likewise.cli.exits import Exit
 from likewise.embedding import HashingEmbedder
+from likewise.worker import Exposing, Worker, WorkerThread
 from worker.conftest import ROOT, process, says, wait_until
 
 PASSWORD = "the worker's own password"
@@ -94,6 +99,39 @@ def ask_when_ready(url: str) -> bool:
             return bool(ask(connection, "ready?"))
         except psycopg.Error:
             return False
+
+
+def test_a_worker_without_the_log_is_ready_while_it_listens(url: str, models: Callable[[str], Embedder]) -> None:
+    worker = Worker(url, embedders=models, log=False)
+    exposing = Exposing("127.0.0.1", 0, worker.metrics, lambda: worker.ready.is_set())
+    worker.add(exposing)
+    server = worker.listen("127.0.0.1", 0, PASSWORD)
+    assert not worker.ready.is_set()
+    with WorkerThread(worker):
+        assert server.address is not None
+        socket.create_connection(server.address).close()
+        wait_until(lambda: exposing.address is not None)
+        assert exposing.address is not None
+        with urllib.request.urlopen("http://{}:{}/health".format(*exposing.address), timeout=5) as response:
+            assert response.read() == b"ok\n"
+    assert not worker.ready.is_set()
+
+
+def test_health_before_it_listens(url: str, models: Callable[[str], Embedder]) -> None:
+    worker = Worker(url, embedders=models, log=False)
+    worker.listen("127.0.0.1", 0, PASSWORD)
+    exposing = Exposing("127.0.0.1", 0, worker.metrics, worker.ready.is_set)
+    assert exposing._answer(b"GET /health HTTP/1.1")[0] == "503 Service Unavailable"
+
+
+def test_it_does_not_say_that_it_listens_where_it_cannot(url: str, password: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with process(url, "--listen", address, "--password-file", password) as running:
+            _, err = running.communicate(timeout=30)
+    assert running.returncode == Exit.INVALID
+    assert f"error: the worker cannot listen on {address}" in err
+    assert "listening on" not in err
 
 
 def test_both_at_the_same_time(url: str, port: int, password: str) -> None:

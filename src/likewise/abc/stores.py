@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from likewise.abc.documents import Documents
 __all__ = ["Collection", "ColumnOfVectors", "IndexWatch", "Progress", "RecordSource"]
 
 #: Rows in one statement on the ordinary path of writing, and records that are embedded together.
@@ -167,10 +168,9 @@ class Collection(ABC):
         """The record with this id; ``RecordNotFound`` if there is none."""
         if not isinstance(record_id, str):
             raise InvalidArgument(f"an id is text, not {type(record_id).__name__}; get_many takes several")
-        found = self.get_many([record_id], include=include)
-        if not found:
-            raise RecordNotFound(record_id, collection=self.name)
-        return found[0]
+        for record in self.get_many([record_id], include=include):
+            return record
+        raise RecordNotFound(record_id, collection=self.name)
 
     @abstractmethod
     def count(self, where: Where = None) -> int:
@@ -355,6 +355,12 @@ class Collection(ABC):
         self._store_calibration(calibration)
         self._spec = replace(self._spec, calibration=calibration)
 
+    def documents(self, *, tenant: str = "", owner: str = "") -> Documents:
+        """The files that were ingested into the collection; what is stored by way of it is this tenant's and owner's."""
+        from likewise.abc.record_documents import RecordDocuments
+
+        return RecordDocuments(self, tenant=tenant, owner=owner)
+
     # --- indexes ----------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -453,10 +459,7 @@ class Collection(ABC):
 
     @abstractmethod
     def _write_part(self, part: Part, *, replace: bool, progress: Progress | None) -> int:
-        """Store the rows of a part, and where it has a token its mark: all or nothing. The number of ids.
-
-        ``BackendConflict`` if the stored mark is no longer the one before the part.
-        """
+        """Store a part's rows and, where it has a token, its mark, all or nothing; the number of ids. ``BackendConflict`` if the mark has moved on."""
 
     @abstractmethod
     def _calibration(self) -> Calibration | None:
@@ -482,9 +485,7 @@ class Collection(ABC):
 
     def _modality_filter(self, modality: Modality) -> Filter:
         if not self._spec.multimodal:
-            raise InvalidArgument(
-                f"collection {self.name!r} is not multimodal, so target_modality has nothing to choose from"
-            )
+            raise InvalidArgument(f"collection {self.name!r} is not multimodal: it has no target_modality")
         self._check_modality(modality, "target_modality")
         return Eq(Column("modality"), modality)
 

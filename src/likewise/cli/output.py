@@ -10,6 +10,7 @@ import base64
 import datetime
 import decimal
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,6 +162,39 @@ class Output:
             self._errors.print(Text("error: ", style="bold red").append(printable(message), style="not bold default"))
 
     @contextmanager
+    def log(self, name: str, level: int = logging.WARNING) -> Iterator[None]:
+        """Print on stderr what a logger says in the block, from this level on: time, level and message, with the traceback of an exception.
+
+        As JSON each is one line, ``{"log": {"time", "level", "message"}}``, with a ``traceback`` where there is one.
+        """
+        logger, handler = logging.getLogger(name), _Logged(self)
+        before = logger.level
+        handler.setLevel(level)
+        logger.addHandler(handler)
+        if logger.getEffectiveLevel() > level:
+            logger.setLevel(level)
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+            logger.removeHandler(handler)
+
+    def _logged(self, time: datetime.datetime, level: str, message: str, trace: str) -> None:
+        message, trace = redacted(message), redacted(trace)
+        if self.as_json:
+            facts = {
+                "time": time,
+                "level": level.lower(),
+                "message": message,
+                **({"traceback": trace} if trace else {}),
+            }
+            self._errors.file.write(json.dumps({"log": facts}, ensure_ascii=True, default=to_json) + "\n")
+            self._errors.file.flush()
+        else:
+            text = f"{time:%Y-%m-%d %H:%M:%S%z} {level} {message}" + (f"\n{trace}" if trace else "")
+            self._errors.print(Text(printable(text), style="yellow" if level == "WARNING" else "red"))
+
+    @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """A progress bar on stderr, if that is a terminal; calls give the number done so far."""
         if self.as_json or not self._errors.is_terminal:
@@ -210,6 +244,24 @@ class Output:
                 bar.update(tasks[name], completed=done, total=total)
 
             yield show
+
+
+class _Logged(logging.Handler):
+    """Hands what is logged to the output."""
+
+    _FORMATTER = logging.Formatter()
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            time = datetime.datetime.fromtimestamp(record.created).astimezone()
+            trace = "" if record.exc_info is None else self._FORMATTER.formatException(record.exc_info)
+            self._output._logged(time, record.levelname, record.getMessage(), trace)
+        except Exception:  # noqa: BLE001 -- what cannot be printed must not stop what is logged about
+            self.handleError(record)
 
 
 def _is_number(value: object) -> bool:

@@ -18,7 +18,7 @@ __all__ = ["MAX_BYTES", "Document", "Unreadable", "find_files", "load"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's content: its bytes for a picture, its text otherwise; its ``size`` in bytes and its SHA-256; what it says of itself."""
+    """A file's content: its bytes for a picture, and the text that was read in it; its text otherwise; its ``size`` in bytes and its SHA-256; what it says of itself."""
 
     path: Path
     kind: Literal["image", "text"]
@@ -83,17 +83,19 @@ def _follow(link: Path, root: Path) -> tuple[Path, str | None]:
     return target, None
 
 
-def load(path: Path, *, max_bytes: int = MAX_BYTES, pool: ParserPool | None = None) -> Document:
+def load(path: Path, *, max_bytes: int = MAX_BYTES, pool: ParserPool | None = None, textless: bool = False) -> Document:
     """Read a file and find out by its content what it is and what it says; ``Unreadable`` says why it cannot be used.
 
     With a ``pool``, whatever is more than a picture or plain text is parsed in one of its processes, within its limits.
-    ``OptionalDependencyError`` where the format needs the extra ``ingest``.
+    A document without text is ``Unreadable``, unless ``textless``. ``OptionalDependencyError`` where the format needs the extra ``ingest``.
     """
     data = read_bytes(path, max_bytes=max_bytes)
-    parsed = parse(data, path=path) if pool is None or is_plain(data) else pool.parse(data, path=path)
+    apart = pool is not None and not is_plain(data, options=pool.options)
+    parsed = pool.parse(data, path=path) if pool is not None and apart else parse(data, path=path)
     digest = hashlib.sha256(data).hexdigest()
     if parsed.media_type.startswith("image/"):
-        return Document(path, "image", parsed.media_type, digest, len(data), data=data, parsed=parsed)
-    if not parsed.text.strip():
-        raise Unreadable("it holds no text: pictures of text are not read", stage="parsing", path=path)
+        text = parsed.text if parsed.text.strip() else ""
+        return Document(path, "image", parsed.media_type, digest, len(data), text, data=data, parsed=parsed)
+    if not parsed.text.strip() and not textless:
+        raise Unreadable("it holds no text: have the text in pictures read by ocr", stage="parsing", path=path)
     return Document(path, "text", parsed.media_type, digest, len(data), text=parsed.text, parsed=parsed)

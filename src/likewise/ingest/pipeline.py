@@ -1,68 +1,47 @@
-"""Brings files into a collection: load, chunk, embed, upsert, and remove what a changed file no longer says.
+"""Brings files into a collection: read, parse, cut, embed, store, and remove what a changed file no longer says.
 
-Every record carries its file's ``source`` and ``sha256`` in the metadata. They are what makes a second run fast (files whose
-content is stored already are passed over) and safe to interrupt (a file half-written is written again). New chunks are stored
-before stale ones are removed, so that a file is never missing in between.
+A file is looked at first: what is stored already, with the same content, cut in the same way, is passed over unparsed. Parsing goes on in
+several processes, embedding in the thread that called, storing in one of its own. A document is replaced in one transaction where
+the backend has such, and a run that is broken off, however that was, is completed by the next. What is in memory at any time is bounded,
+whatever the number of files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from likewise.abc.document_rows import KnownDocument, NewDocument, Refused, StoreReport, Trouble
+from likewise.abc.documents import Documents, EmbeddedDocument
+from likewise.abc.embedder import Embedder
 from likewise.abc.stores import Collection
-from likewise.abc.validation import MAX_ID_LENGTH, chunks
-from likewise.errors import DimensionMismatch, InvalidArgument, OptionalDependencyError
-from likewise.filters import And, Column, Eq, In, Metadata, NotIn
-from likewise.ingest.chunking import MAX_CHARACTERS, Chunk, Chunker, chunk_text
-from likewise.ingest.loading import Document, find_files, load
-from likewise.ingest.parsing import Parsed, ParserPool, Unreadable
-from likewise.records import Record
+from likewise.abc.validation import chunks
+from likewise.errors import InvalidArgument
+from likewise.ingest.chunking import MAX_CHARACTERS, Chunker
+from likewise.ingest.config import IngestConfig, ParagraphsConfig
+from likewise.ingest.cutting import Cutter, Seen
+from likewise.ingest.loading import find_files
+from likewise.ingest.parsing import ParseOptions, ParserPool
+from likewise.ingest.report import FileFailure, IngestReport
 
-__all__ = ["FileFailure", "IngestReport", "ingest"]
+__all__ = ["ingest"]
 
-_log = logging.getLogger("likewise.ingest")
-
-#: Files looked at together: their stored state is asked for in one query, their records are embedded together.
-BATCH_FILES = 32
-#: Room in an id for "#" and the number of a chunk.
-_LONGEST_SOURCE = MAX_ID_LENGTH - 12
-#: Characters of a title or name, and the number of keywords, that go into the metadata of each record.
-_LONGEST_FACT, _MOST_KEYWORDS = 500, 50
-
-
-@dataclass(frozen=True, slots=True)
-class FileFailure:
-    """A file that gave no record, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(slots=True)
-class IngestReport:
-    """What an ingestion did. Files are counted once each: ``stored``, ``unchanged``, or listed in ``failed`` or ``skipped``.
-
-    ``failed`` could not be stored, ``skipped`` were left out on purpose (links that lead elsewhere). ``records`` were written,
-    ``removed`` are the stale records of changed files.
-    """
-
-    stored: int = 0
-    unchanged: int = 0
-    records: int = 0
-    removed: int = 0
-    failed: list[FileFailure] = field(default_factory=list)
-    skipped: list[FileFailure] = field(default_factory=list)
-
-    @property
-    def files(self) -> int:
-        """How many files were looked at."""
-        return self.stored + self.unchanged + len(self.failed) + len(self.skipped)
+#: Processes that parse, and those that read text in pictures, of which each takes a gigabyte.
+_MOST_WORKERS, _MOST_READERS = 4, 2
+#: Files that are looked up together.
+_WINDOW = 64
+#: Documents are embedded together until they are so many, or have so many chunks or bytes.
+_MOST_DOCUMENTS, _MOST_CHUNKS, _MOST_BYTES = 64, 512, 64 << 20
+#: Bytes of files that are parsed, or wait to be embedded, at any time.
+_MOST_AHEAD = 256 << 20
+#: Texts on which a dry run measures the model.
+_SAMPLE = 64
 
 
 def ingest(
@@ -70,18 +49,34 @@ def ingest(
     paths: Iterable[str | os.PathLike[str]],
     *,
     base: str | os.PathLike[str] | None = None,
-    max_characters: int = MAX_CHARACTERS,
+    max_characters: int | None = None,
     chunker: Chunker | None = None,
+    config: IngestConfig | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    tenant: str = "",
+    owner: str = "",
+    copies: Literal["skip", "store"] = "skip",
+    prune: bool = False,
+    dry_run: bool = False,
+    workers: int | None = None,
+    only: Callable[[Path], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> IngestReport:
     """Store the pictures, texts and documents among these files and folders; what was done, and what failed and why.
 
     A picture becomes one record, whose id is its path; a text one record a chunk, with the ids ``path#0``, ``path#1`` … The path is
-    absolute, or relative to ``base``. What a document says of itself (title, author, language, dates, keywords) is in the metadata.
-    Documents are parsed in a process of their own: what hangs or crashes it is a failure of that file. ``progress`` is called with
-    the number of files done and of all files. The collection needs an embedder. ``NotFound`` if a path does not exist.
+    absolute, or relative to ``base``. What a document says of itself (title, author, language, dates, keywords) is in the metadata, with
+    what ``metadata`` says of all of them. Documents are parsed in ``workers`` processes (as many as there are processors, up to 4, or 2 that read text in pictures): what hangs
+    or crashes one is a failure of that file. ``progress`` is called with the number of files done and of all files. The collection needs
+    an embedder. ``NotFound`` if a path does not exist.
 
-    Texts are cut at their paragraphs into ``max_characters`` at most, or by a ``chunker``; then the metadata of each record say where in the
+    Of a file that has changed only what has changed is embedded; a search finds it as it was, or as it is. A file with the content of another is
+    passed over, unless ``copies="store"``. ``prune`` deletes the documents under these folders whose files are gone. ``tenant`` and ``owner`` say whose the documents are:
+    those of another tenant are not touched, whatever their names. ``dry_run`` stores nothing, and says what would be done and how long it would take.
+    ``only`` says of a file whether it is to be looked at.
+
+    ``config`` says how files are read and cut, and is stored with the collection: what is ingested later is read and cut so too. Without it, and where nothing
+    is stored, texts are cut at their paragraphs. ``max_characters`` (of paragraphs) and ``chunker`` are for this call alone. Of what a chunker has cut, the metadata of each record say where in the
     file its text stands (``start``, ``end``, in characters), its ``tokens``, the ``headings`` above it, the ``page`` on which it begins, and the ``prefix`` that its content begins
     with, where there are any, and the ``chunker``'s settings. A file that was cut with other settings is cut and stored again.
     """
@@ -89,192 +84,281 @@ def ingest(
         raise InvalidArgument(
             f"collection {collection.name!r} has no embedder, so files cannot be embedded: create one with embedder='mini'"
         )
-    pictures = "image" in collection.embedder.card.modalities
-    folder = None if base is None else Path(base).resolve()
-    found = list(find_files(Path(p) for p in paths))
-    report = IngestReport(skipped=[FileFailure(str(path), reason) for path, reason in found if reason is not None])
-    files = [path for path, reason in found if reason is None]
-    done = 0
-    with ParserPool() as pool:
-        for batch in chunks(files, BATCH_FILES):
-            documents: list[tuple[str, Document]] = []
-            for path in batch:
-                try:
-                    document = load(path, pool=pool)
-                    if document.kind == "image" and not pictures:
-                        raise Unreadable(
-                            f"a picture, and {collection.spec.embedder!r} embeds text only", stage="parsing"
-                        )
-                    documents.append((_source(path, folder), document))
-                except Unreadable as error:
-                    report.failed.append(FileFailure(str(path), error.reason))
-                except OptionalDependencyError as error:
-                    report.failed.append(FileFailure(str(path), str(error)))
-            _store(collection, documents, max_characters, chunker, report)
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(files))
-    return report
+    if copies not in ("skip", "store"):
+        raise InvalidArgument(f"copies is {copies!r:.80}; it must be 'skip' or 'store'")
+    for name, value in (("tenant", tenant), ("owner", owner)):
+        if not isinstance(value, str) or len(value) > 100 or not value.isprintable():
+            raise InvalidArgument(f"{name} is {value!r:.80}; it must be text of at most 100 printable characters")
+    if "/" in tenant:
+        raise InvalidArgument(f"tenant is {tenant!r}; it must have no '/' in it")
+    roots = [Path(path) for path in paths]
+    documents = collection.documents(tenant=tenant, owner=owner)
+    if (max_characters is not None) + (chunker is not None) + (config is not None) > 1:
+        raise InvalidArgument("give one of max_characters=, chunker= and config=: each says how texts are cut")
+    chosen = _config(documents, config, dry_run=dry_run)
+    if max_characters is None and chunker is None:
+        chunker = chosen.chunker(collection.embedder)
+        if isinstance(chosen.chunking, ParagraphsConfig):
+            max_characters = chosen.chunking.max_characters
+    threads = (
+        min(_MOST_READERS if chosen.parsing.ocr else _MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
+    )
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 64:
+        raise InvalidArgument(f"workers is {workers!r:.80}; it must be a whole number from 1 to 64")
+    with ParserPool(options=ParseOptions(ocr=chosen.parsing.ocr)) as pool:
+        cutter = Cutter(
+            pool=pool,
+            pictures="image" in collection.embedder.card.modalities,
+            embedder=collection.spec.embedder,
+            base=None if base is None else Path(base).resolve(),
+            tenant=tenant,
+            owner=owner,
+            chunker=chunker,
+            max_characters=max_characters or MAX_CHARACTERS,
+            parsing=chosen.parsing,
+            metadata=dict(metadata or {}),
+        )
+        run = _Run(documents, cutter, collection.embedder, share=copies == "skip", dry=dry_run, progress=progress)
+        return run.go(roots, prune=prune, only=only, threads=threads)
 
 
-def _source(path: Path, base: Path | None) -> str:
-    """The name that a file goes by; a name too long for an id keeps its beginning and a hash of the whole."""
-    name = path.as_posix() if base is None or not path.is_relative_to(base) else path.relative_to(base).as_posix()
-    name = _printable(name)
-    if len(name) > _LONGEST_SOURCE:
-        name = f"{name[: _LONGEST_SOURCE - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-    return name
+def _config(documents: Documents, given: IngestConfig | None, *, dry_run: bool) -> IngestConfig:
+    """What is given, which is stored; or what is stored."""
+    stored = documents.config()
+    if given is None:
+        return IngestConfig() if stored is None else IngestConfig.from_json(stored)
+    if not dry_run and stored != given.to_json():
+        documents.set_config(given.to_json())
+    return given
 
 
-def _printable(path: str | Path) -> str:
-    """A name that is not Unicode reaches Python with lone surrogates, which no database stores: its bytes are written out."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+class _Run:
+    """One call of ``ingest``."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        cutter: Cutter,
+        embedder: Embedder,
+        *,
+        share: bool,
+        dry: bool,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._documents = documents
+        self._cutter = cutter
+        self._embedder = embedder
+        self._share = share
+        self._dry = dry
+        self._progress = progress
+        self._report = IngestReport()
+        self._total = 0
+        #: Contents that are on their way into the collection, with their sources.
+        self._ahead: dict[bytes, str] = {}
+        self._copies: Mapping[bytes, str] = {}
+        self._batch: list[NewDocument | Trouble] = []
+        #: The files that are on their way, by their sources.
+        self._paths: dict[str, Path] = {}
+        #: Files that failed, by their sources: their copies fail with them.
+        self._failed: dict[str, Trouble] = {}
+        self._storing: tuple[Future[StoreReport], Sequence[NewDocument | Trouble], Sequence[Refused]] | None = None
+        self._sampled = 0.0
+
+    def go(
+        self, roots: Sequence[Path], *, prune: bool, only: Callable[[Path], bool] | None, threads: int
+    ) -> IngestReport:
+        """Ingest what is under these roots."""
+
+        def wanted() -> Iterator[tuple[Path, str | None]]:
+            return (found for found in find_files(roots) if only is None or only(found[0]))
+
+        self._total = sum(1 for _, problem in wanted() if problem is None)
+        if prune:
+            self._prune(roots)
+        files = self._files(wanted())
+        with (
+            ThreadPoolExecutor(threads, "likewise-parse") as parsing,
+            ThreadPoolExecutor(1, "likewise-store") as self._writer,
+        ):
+            try:
+                for document in self._cut(files, parsing):
+                    self._batch.append(document)
+                    if self._is_full():
+                        self._flush()
+                self._flush()
+                self._stored()
+            finally:
+                # On an error nobody waits for what has not begun.
+                parsing.shutdown(wait=False, cancel_futures=True)
+        if self._dry and self._sampled:
+            self._report.estimated_seconds = self._sampled * self._report.records
+        return self._report
+
+    # --- what there is to do ------------------------------------------------------------------------------------------------------
+
+    def _files(self, found: Iterator[tuple[Path, str | None]]) -> Iterator[Path]:
+        for path, problem in found:
+            if problem is None:
+                yield path
+            else:
+                self._report.skipped.append(FileFailure(str(path), problem))
+
+    def _prune(self, roots: Sequence[Path]) -> None:
+        """Delete the documents of files that are gone from these folders. Where a name does not tell its file, it is let be."""
+        folders = [root.resolve() for root in roots if root.is_dir()]
+        after: str | None = None
+        while folders and (sources := self._documents.sources(after=after)):
+            after = sources[-1]
+            gone = [source for source in sources if self._is_gone(source, folders)]
+            self._report.pruned += len(gone) if self._dry or not gone else self._documents.forget(gone)
+
+    def _is_gone(self, source: str, folders: Sequence[Path]) -> bool:
+        path = Path(source)
+        if not path.is_absolute():
+            if self._cutter.base is None:
+                return False
+            path = self._cutter.base / source
+        inside = any(path.is_relative_to(folder) for folder in folders)
+        return inside and self._cutter.source(path) == source and not os.path.lexists(path)
+
+    def _cut(self, files: Iterator[Path], parsing: ThreadPoolExecutor) -> Iterator[NewDocument | Trouble]:
+        """What is new or has changed, in the order of the files; the rest is counted."""
+        waiting: deque[tuple[int, Future[NewDocument | Trouble] | NewDocument | Trouble]] = deque()
+        ahead = 0
+        for seen in self._changed(files, parsing):
+            while waiting and (ahead + seen.size > _MOST_AHEAD or len(waiting) >= 2 * _WINDOW):
+                size, first = waiting.popleft()
+                ahead -= size
+                yield first.result() if isinstance(first, Future) else first
+            if seen.trouble is not None:
+                waiting.append((0, seen.trouble))
+            elif (original := self._original(seen)) is not None:
+                waiting.append((0, self._copy_of(original, seen)))
+            else:
+                self._ahead[seen.sha256] = seen.source
+                ahead += seen.size
+                waiting.append((seen.size, parsing.submit(self._cutter.cut, seen)))
+        for _, one in waiting:
+            yield one.result() if isinstance(one, Future) else one
+
+    def _changed(self, files: Iterator[Path], parsing: ThreadPoolExecutor) -> Iterator[Seen]:
+        settings = self._cutter.settings
+        for paths in chunks(files, _WINDOW):
+            looked = list(parsing.map(self._cutter.look, paths))
+            known = self._documents.known([seen.source for seen in looked])
+            fresh = []
+            for seen in looked:
+                stored = known.get(seen.source)
+                if seen.trouble is None and self._is_as(stored, seen, settings):
+                    self._report.unchanged += 1
+                    self._say()
+                else:
+                    self._paths[seen.source] = seen.path
+                    fresh.append(seen)
+            # What is stored by now is found where it is stored.
+            self._ahead = {digest: source for digest, source in self._ahead.items() if source in self._paths}
+            self._copies = self._documents.copies([seen.sha256 for seen in fresh]) if self._share and fresh else {}
+            yield from fresh
+
+    def _is_as(self, stored: KnownDocument | None, seen: Seen, settings: Mapping[str, Any]) -> bool:
+        """Whether what is stored of the file is what would be stored of it now."""
+        if stored is None or (stored.state == "duplicate" and not self._share):
+            return False
+        return stored.is_as(seen.sha256, settings)
+
+    def _original(self, seen: Seen) -> str | None:
+        """The source of another file with this content that is stored, or is about to be."""
+        if not self._share:
+            return None
+        original = self._ahead.get(seen.sha256) or self._copies.get(seen.sha256)
+        return None if original == seen.source else original
+
+    def _copy_of(self, original: str, seen: Seen) -> NewDocument:
+        return NewDocument(
+            source=seen.source,
+            sha256=seen.sha256,
+            size=seen.size,
+            media_type="",
+            chunks=(),
+            settings=self._cutter.settings,
+            duplicate_of=original,
+        )
+
+    # --- doing it -----------------------------------------------------------------------------------------------------------------
+
+    def _is_full(self) -> bool:
+        documents = [one for one in self._batch if isinstance(one, NewDocument)]
+        return (
+            len(self._batch) >= _MOST_DOCUMENTS
+            or sum(len(one.chunks) for one in documents) >= _MOST_CHUNKS
+            or sum(one.size for one in documents) >= _MOST_BYTES
+        )
+
+    def _flush(self) -> None:
+        """Embed what has come together, and have it stored while the next is embedded."""
+        batch, self._batch = self._batch, []
+        documents = [one for one in batch if isinstance(one, NewDocument)]
+        troubles = [one for one in batch if isinstance(one, Trouble)]
+        if self._dry:
+            self._rehearse(documents)
+            self._count(batch, [], StoreReport(sum(len(one.chunks) for one in documents)))
+            return
+        self._failed |= {one.source: one for one in troubles}
+        embedded, refused = self._documents.embed(documents)
+        self._failed |= {one.document.source: _trouble(one) for one in refused}
+        for one in [e for e in embedded if e.document.duplicate_of in self._failed]:
+            embedded.remove(one)
+            refused.append(Refused(one.document, self._failed[one.document.duplicate_of or ""].reason))
+        troubles += [_trouble(one) for one in refused]
+        self._stored()
+        context = copy_context()
+        writing = self._writer.submit(lambda: context.run(self._store, embedded, troubles))
+        self._storing = (writing, batch, refused)
+
+    def _store(self, embedded: Sequence[EmbeddedDocument], troubles: Sequence[Trouble]) -> StoreReport:
+        report = self._documents.store(embedded)
+        if troubles:
+            self._documents.note_trouble(troubles)
+        return report
+
+    def _stored(self) -> None:
+        """Wait for what is being stored, and count it."""
+        if self._storing is not None:
+            (writing, batch, refused), self._storing = self._storing, None
+            self._count(batch, refused, writing.result())
+
+    def _count(self, batch: Sequence[NewDocument | Trouble], refused: Sequence[Refused], done: StoreReport) -> None:
+        report = self._report
+        problems = {one.document.source: _trouble(one) for one in refused}
+        for one in batch:
+            path = self._paths.pop(one.source)
+            trouble = one if isinstance(one, Trouble) else problems.get(one.source)
+            if trouble is not None:
+                report.failed.append(FileFailure(str(path), trouble.reason, trouble.stage))
+            elif isinstance(one, NewDocument) and one.duplicate_of is not None:
+                report.duplicates += 1
+            elif isinstance(one, NewDocument):
+                report.stored += 1
+                report.characters += one.characters
+        report.records += done.records
+        report.removed += done.removed
+        self._say()
+
+    def _rehearse(self, documents: Sequence[NewDocument]) -> None:
+        """Measure the model on the first texts that there are, in seconds for each."""
+        texts = [chunk.text for one in documents for chunk in one.chunks if chunk.text][:_SAMPLE]
+        if texts and not self._sampled:
+            self._embedder.embed_passages(texts[:1])  # loads it
+            started = time.perf_counter()
+            self._embedder.embed_passages(texts)
+            self._sampled = (time.perf_counter() - started) / len(texts)
+
+    def _say(self) -> None:
+        if self._progress is not None:
+            done = self._report.files - len(self._report.skipped)
+            self._progress(min(done, self._total), self._total)
 
 
-def _records(source: str, document: Document, max_characters: int, chunker: Chunker | None) -> list[Record]:
-    common: dict[str, Any] = {
-        "source": source,
-        "path": _printable(document.path),
-        "sha256": document.digest,
-        "media_type": document.media_type,
-        "bytes": document.size,
-        **_said(document.parsed),
-    }
-    if document.kind == "image":
-        return [Record(source, image=document.data, metadata={**common, "chunk": 0, "chunks": 1})]
-    if chunker is not None:
-        pages = document.parsed.pages if document.parsed is not None else ()
-        cut = chunker.chunk(document.text, page_starts=[start for start, _ in pages])
-        return [
-            Record(
-                f"{source}#{chunk.ordinal}",
-                content=chunk.embedded,
-                metadata={
-                    **common,
-                    "chunk": chunk.ordinal,
-                    "chunks": len(cut),
-                    "chunker": chunker.settings,
-                    **_where(chunk),
-                },
-            )
-            for chunk in cut
-        ]
-    parts = chunk_text(document.text, max_characters=max_characters)
-    return [
-        Record(f"{source}#{n}", content=part, metadata={**common, "chunk": n, "chunks": len(parts)})
-        for n, part in enumerate(parts)
-    ]
-
-
-def _said(parsed: Parsed | None) -> dict[str, str | int | list[str]]:
-    """What a document says of itself, without what it does not say."""
-    if parsed is None:
-        return {}
-    facts: dict[str, str | int | list[str] | None] = {
-        "title": parsed.title,
-        "author": parsed.author,
-        "language": parsed.language,
-        "created": parsed.created,
-        "modified": parsed.modified,
-        "keywords": list(parsed.keywords),
-        "width": parsed.width,
-        "height": parsed.height,
-    }
-    return {name: _short(value) for name, value in facts.items() if value}
-
-
-def _short(value: str | int | list[str]) -> str | int | list[str]:
-    """As metadata keeps it: strange files have titles of a megabyte, and characters that no database stores."""
-    match value:
-        case str():
-            return value[:_LONGEST_FACT].replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
-        case list():
-            return [str(_short(word)) for word in value[:_MOST_KEYWORDS]]
-        case _:
-            return value
-
-
-def _where(chunk: Chunk) -> dict[str, Any]:
-    """What a chunk knows of its place, as metadata."""
-    known: dict[str, Any] = {"start": chunk.start, "end": chunk.end, "tokens": chunk.tokens}
-    if chunk.headings:
-        known["headings"] = list(chunk.headings)
-    if chunk.prefix:
-        known["prefix"] = chunk.prefix
-    if chunk.page is not None:
-        known["page"] = chunk.page
-    return known
-
-
-def _state(digest: object, settings: object) -> tuple[str, str]:
-    """What a record was made of: the file's content, and how it was cut; no settings for pictures and paragraphs."""
-    return str(digest or ""), str(settings or "")
-
-
-def _store(
-    collection: Collection,
-    documents: Sequence[tuple[str, Document]],
-    max_characters: int,
-    chunker: Chunker | None,
-    report: IngestReport,
-) -> None:
-    stored = _stored(collection, [source for source, _ in documents])
-    pending: list[tuple[str, Document, list[Record]]] = []
-    for source, document in documents:
-        records = _records(source, document, max_characters, chunker)
-        if stored.get(source) == {r.id: _state(r.metadata["sha256"], r.metadata.get("chunker")) for r in records}:
-            report.unchanged += 1
-        else:
-            pending.append((source, document, records))
-    if not pending:
-        return
-    try:
-        report.records += collection.upsert([r for _, _, records in pending for r in records])
-    except DimensionMismatch:
-        raise
-    except InvalidArgument:
-        # One of them cannot be embedded or stored: find out which, and keep the others.
-        pending = _one_by_one(collection, pending, report)
-    for source, _, records in pending:
-        report.stored += 1
-        if source in stored:
-            ids = [r.id for r in records]
-            stale = [i for i in stored[source] if i not in set(ids)]
-            if stale:
-                report.removed += collection.delete(where=And(Eq(Metadata("source"), source), NotIn(Column("id"), ids)))
-
-
-def _one_by_one(
-    collection: Collection, pending: Sequence[tuple[str, Document, list[Record]]], report: IngestReport
-) -> list[tuple[str, Document, list[Record]]]:
-    kept = []
-    for source, document, records in pending:
-        try:
-            report.records += collection.upsert(records)
-            kept.append((source, document, records))
-        except InvalidArgument as error:
-            _log.debug("a file was refused", extra={"source": source}, exc_info=True)
-            report.failed.append(FileFailure(str(document.path), _reason(error)))
-    return kept
-
-
-def _reason(error: InvalidArgument) -> str:
-    """The cause's own words: what stands around them is about a batch of one."""
-    cause = error.__cause__
-    return str(cause if isinstance(cause, InvalidArgument) else error)
-
-
-def _stored(collection: Collection, sources: Sequence[str]) -> dict[str, dict[str, tuple[str, str]]]:
-    """What is stored of these files: by source, what each record was made of, under its id."""
-    found: dict[str, dict[str, tuple[str, str]]] = {}
-    cursor: str | None = None
-    while sources:
-        page = collection.scan(In(Metadata("source"), list(sources)), cursor=cursor, limit=1_000, include=("metadata",))
-        for record in page:
-            found.setdefault(str(record.metadata["source"]), {})[record.id] = _state(
-                record.metadata.get("sha256"), record.metadata.get("chunker")
-            )
-        cursor = page.cursor
-        if cursor is None:
-            break
-    return found
+def _trouble(refused: Refused) -> Trouble:
+    document = refused.document
+    return Trouble(document.source, refused.reason, "embedding", document.sha256, document.size)

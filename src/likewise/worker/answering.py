@@ -48,6 +48,9 @@ _MOST_KEPT, _MOST_KEPT_BYTES = 20_000, 256_000_000
 #: Before PostgreSQL 17: how often somebody looks whether messages wait to be flushed.
 _FLUSH_SECONDS = 0.01
 _FLUSHES_ITSELF = 170_000
+#: Seconds until a lost connection is made again, twice as many each time, up to the most; one that has lasted so long was a good one.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_WELL_SECONDS = 10.0
 
 
 class Answering:
@@ -84,26 +87,33 @@ class Answering:
         """Answer until ``stop`` is set; then what models are at work on is still answered. A lost connection is made again.
 
         Raises:
-            BackendError: at the beginning, if the database is not set up for it; the text says what is missing.
+            BackendError: at the beginning, if the database is not set up for it; the text says what is missing. Once it has been ready,
+                nothing ends it but ``stop``: what goes wrong is logged, and it connects again, after a pause.
         """
         began = False
-        pause = 0.1
+        pause = _FIRST_PAUSE
         while not stop.is_set():
+            connected_at = time.monotonic()
             try:
                 await self._serve(stop)
-            except LikewiseError as error:
-                if not began and not self.ready.is_set():
+            except Exception as error:
+                # A session sets ``ready``, and nobody but this method clears it: so the first one tells its faults from those before it.
+                began = began or self.ready.is_set()
+                if not began:
                     raise
                 self.counts.reconnected += 1
-                _log.warning("the worker lost the database, and connects again: %s", error)
-            if self.ready.is_set():
-                began, pause = True, 0.1
+                if isinstance(error, LikewiseError):
+                    _log.warning("the worker lost the database, and connects again: %s", error)
+                else:
+                    _log.exception("the worker failed, and connects again")
+            if time.monotonic() - connected_at > _WELL_SECONDS:
+                pause = _FIRST_PAUSE
             self.leads = False
             self.ready.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
-            pause = min(5.0, 2 * pause)
+            pause = min(_LONGEST_PAUSE, 2 * pause)
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """One connection's time. The server may take long to let the log be read; ``stop`` is heard meanwhile."""
@@ -177,7 +187,9 @@ class _Session:
             return
         try:
             if message.prefix == USED:
-                self._used.add(read_used(message.content))
+                used = read_used(message.content)
+                if self._part.leads:
+                    self._used.add(used)
                 return
             request = read_request(message.content)
         except InvalidArgument as error:
@@ -228,27 +240,38 @@ class _Session:
 
     async def _open_lane(self, name: str) -> None:
         """Find the model, and hand it the requests that came for it meanwhile."""
-        try:
-            await self._check_offered(name)
-            embedder = await run_blocking(self._part.embedders, name)
-            await self._post.introduce(name, embedder.card)
-        except LikewiseError as error:
-            refused = [refusal(request.number, error) for request, _ in self._opening.pop(name)]
+        embedder = await self._embedder(name)
+        if isinstance(embedder, Exception):
+            refused = [refusal(request.number, embedder) for request, _ in self._opening.pop(name)]
             await self._deliver([], refused, [])
             return
+        await self._post.introduce(name, embedder.card)
         lane = self._lanes[name] = Lane(embedder, self._deliver, self._counts)
         self._group.create_task(lane.run())
         for request, ends_at in self._opening.pop(name):
             self._hand(lane, request, ends_at)
 
-    async def _check_offered(self, name: str) -> None:
+    async def _embedder(self, name: str) -> Embedder | Exception:
+        """The model of this name, or why there is none. Raised is only what the database has to say: then the connection is lost."""
+        if not await self._offers(name):
+            return not_offered(name, self._offered | self._part.models)
+        try:
+            embedder = await run_blocking(self._part.embedders, name)
+            identity_of(embedder.card)  # What is no model at all fails here, and not where it is used.
+        except LikewiseError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 -- who makes models may raise anything; the callers are told, and the worker goes on
+            _log.exception("the model %r cannot be made", name, extra={"model": name})
+            return error
+        return embedder
+
+    async def _offers(self, name: str) -> bool:
         """Whoever may call ``embed()`` does not decide what models the worker's machine loads."""
         if name in self._part.models or name in self._offered:
-            return
+            return True
         if time.monotonic() - self._offered_at > 1:
             self._offered, self._offered_at = await self._post.offered(), time.monotonic()
-        if name not in self._offered:
-            raise not_offered(name, self._offered | self._part.models)
+        return name in self._offered
 
     def _hand(self, lane: Lane, request: Request, ends_at: float) -> None:
         card = lane.embedder.card
@@ -295,9 +318,9 @@ class _Session:
             await asyncio.sleep(TRY_SECONDS)
         for name in await self._post.known_models():
             # What the names stand for may have changed since another worker said it.
-            with contextlib.suppress(LikewiseError):
-                await self._check_offered(name)
-                await self._post.introduce(name, (await run_blocking(self._part.embedders, name)).card)
+            embedder = await self._embedder(name)
+            if not isinstance(embedder, Exception):
+                await self._post.introduce(name, embedder.card)
         await self._forget_what_is_answered()
         self._answer_what_is_open()
         self._counts.took_over += 1

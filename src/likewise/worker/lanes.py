@@ -37,6 +37,8 @@ _log = logging.getLogger("likewise.worker")
 
 #: How many texts go into one call of a model, and how many pictures.
 MOST: dict[Kind, int] = {"text": 64, "image": 16}
+#: How many characters of an error its caller is told.
+MOST_SAID = 2_000
 
 Outcome: TypeAlias = "NDArray[np.float32] | Exception"
 
@@ -94,9 +96,15 @@ def digest_of(value: str | bytes) -> bytes:
 
 
 def refusal(request: UUID, error: Exception) -> Refusal:
-    """What a caller is told of an error."""
+    """What a caller is told of an error: in texts that PostgreSQL can store, whatever a model or a request has put into them."""
     said = wire_error(error, within=0)
-    return Refusal(request, said.sqlstate, said.message, said.hint or None)
+    return Refusal(request, said.sqlstate, _storable(said.message), _storable(said.hint) or None)
+
+
+def _storable(text: str) -> str:
+    """The text with each NUL and each half of a surrogate pair written out, cut to ``MOST_SAID`` characters."""
+    written = text[:MOST_SAID].replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return written[:MOST_SAID]
 
 
 class Lane:
@@ -198,7 +206,8 @@ class Lane:
     async def _outcomes(self, kind: Kind, inputs: list[str | bytes], ends_at: float) -> list[Outcome]:
         """A vector or an error for each; one that the model refuses does not harm the others."""
         try:
-            rows = await self._rows(kind, inputs, ends_at)
+            # A model of anybody's may answer with something else than it ought to; that is its failure, as any other.
+            rows = np.asarray(await self._rows(kind, inputs, ends_at), np.float32)
         except (InvalidArgument, UnsupportedFeature) as error:
             if len(inputs) == 1:
                 return [error]

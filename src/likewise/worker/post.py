@@ -33,7 +33,7 @@ from likewise.worker._sql import statement
 from likewise.worker.lanes import Answer, Refusal, identity_of
 from likewise.worker.metrics import WorkerCounts
 
-__all__ = ["Post"]
+__all__ = ["Post", "check_rights"]
 
 _LAST_GATE = 2_000_000_000
 #: A machine that is gone says nothing; the server finds out by these, on connections over a network.
@@ -59,7 +59,8 @@ class Post:
 
         Raises:
             BackendUnavailable: the database does not answer.
-            BackendError: it is a standby, or decodes nothing, or Likewise is not installed in it; the text has the cure.
+            BackendError: it is a standby, or decodes nothing, or Likewise is not installed in it, or the role may not write Likewise's
+                tables; the text has the cure.
         """
         with translating():
             connection = await AsyncConnection.connect(
@@ -89,6 +90,8 @@ class Post:
             )
         if not server["installed"]:
             raise BackendError("Likewise is not installed in this database: likewise install --database URL")
+        for rights in await self.fetch("rights"):
+            check_rights(**rights)
         if server["over_tcp"]:
             for name, value in _KEEPALIVES.items():
                 await self._run("select pg_catalog.set_config(%s, %s, false)", (name, value))
@@ -200,6 +203,23 @@ class Post:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def check_rights(role: str, owner: str, closed: Sequence[str], *, enters: bool = True) -> None:
+    """See that a role may do what a worker does, by the row of ``sql/rights.sql``; names are quoted as SQL has them.
+
+    Raises:
+        BackendError: it may not, with SQLSTATE 42501; the text says what, and the cure.
+    """
+    if enters and not closed:
+        return
+    what = f"tables ({', '.join(closed)})" if enters else "schema"
+    raise BackendError(
+        f"the role {role} may not use Likewise's {what}: start the worker as {owner}, the role that ran `likewise install`, or grant {role} "
+        f"the rights, as {owner}: GRANT USAGE ON SCHEMA likewise TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA likewise "
+        f"TO {role}; GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA likewise TO {role}",
+        sqlstate="42501",
+    )
 
 
 def _columns(answers: Sequence[Answer]) -> dict[str, Any]:

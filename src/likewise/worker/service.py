@@ -68,13 +68,18 @@ class Worker:
         self._direct = Direct(conninfo, embedders=embedders, models=models, counts=self._answering.counts)
         self._watching = watching
         self._parts: list[Part] = [part for part in (self._answering if log else None, watching) if part is not None]
+        self._by_log = log
+        self._ready = self._answering.ready
         if not log:
-            self.ready.set()
+            # What is added has nothing to wait for, unless it listens.
+            self._ready.set()
 
     def listen(self, host: str, port: int, password: str, *, ssl: SSLContext | None = None) -> WireServer:
-        """Answer what databases ask through dblink, at this address, too; before ``run``."""
+        """Answer what databases ask through dblink, at this address, too; before ``run``. Without the log it is ready while it listens."""
         server = WireServer(self._direct.answer, host=host, port=port, password=password, ssl=ssl)
         self.add(server)
+        if not self._by_log:
+            self._ready = server.listening
         return server
 
     def add(self, part: Part) -> None:
@@ -100,8 +105,8 @@ class Worker:
 
     @property
     def ready(self) -> asyncio.Event:
-        """Set while it is there for callers."""
-        return self._answering.ready
+        """Set while it is there for callers: while it reads the log, or, without that, while it listens."""
+        return self._ready
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set. What is being embedded then is still answered.

@@ -23,7 +23,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from likewise.abc.embedder import Embedder
-from likewise.backends.postgres._errors import translate
+from likewise.backends.postgres._errors import translate, translating
 from likewise.errors import BackendUnavailable, LikewiseError
 from likewise.worker._watching import Entry, Watch, said
 from likewise.worker.connections import Connections, open_connections
@@ -116,7 +116,10 @@ class Watching:
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop`` is set; the batch that is under way then is finished. Connects again when the database goes away."""
+        """Serve until ``stop`` is set; the batch that is under way then is finished.
+
+        Raises nothing: what goes wrong is logged, and tried again after a pause of at most a minute.
+        """
         stopping = asyncio.create_task(self._wake_at(stop))
         try:
             with ThreadPoolExecutor(4, thread_name_prefix="likewise-pictures") as threads:
@@ -129,11 +132,18 @@ class Watching:
         while not stop.is_set():
             began = time.monotonic()
             try:
-                await self._serve(stop, threads)
-            except (psycopg.OperationalError, psycopg.InterfaceError, BackendUnavailable) as error:
+                with translating():
+                    await self._serve(stop, threads)
+            except Exception as error:  # noqa: BLE001 -- whatever is wrong with watched tables, the worker's other parts go on
                 self.connected = False
                 wait = _FIRST_WAIT if time.monotonic() - began > _WELL_SECONDS else wait
-                _log.warning("the database is away: %s; trying again in %.3g s", str(error).strip(), wait)
+                match error:
+                    case BackendUnavailable():
+                        _log.warning("the database is away: %s; trying again in %.3g s", error, wait)
+                    case LikewiseError():
+                        _log.warning("watched tables are not kept embedded: %s; trying again in %.3g s", error, wait)
+                    case _:
+                        _log.exception("watched tables are not kept embedded; trying again in %.3g s", wait)
                 await _pause(stop, wait)
                 wait = min(_LONGEST_WAIT, wait * 2)
 

@@ -30,6 +30,7 @@ from likewise import (
 from likewise.backends.faiss import FaissCollection, FaissStore
 from likewise.backends.faiss import _library as faiss_library
 from likewise.errors import OptionalDependencyError
+from likewise.ingest import ingest
 
 from .helpers import SPEC, eventually, open_store, publications, replica_url, slots, things
 
@@ -508,3 +509,31 @@ def test_a_closed_store_can_be_closed_again(fresh_database_url: str) -> None:
     store.close()
     store.close()
     assert store.replicas()["things"].state == "stopped"
+
+
+def test_documents_are_ingested_deleted_and_repaired_and_the_replica_has_it_at_once(
+    store: FaissStore, tmp_path: Path
+) -> None:
+    collection = store.ensure_collection(CollectionSpec("papers", embedder="hashing"))
+    (tmp_path / "crane.txt").write_text("How to fold a paper crane out of one sheet.")
+    (tmp_path / "train.txt").write_text("Sleeping on trains that go through the night.")
+    collection.replica_wait()
+
+    def texts(words: str) -> list[str | None]:
+        found = collection.search(words, top_k=5)
+        assert found.explain().by == "replica"
+        return [result.record.content for result in found]
+
+    ingest(collection, [tmp_path])
+    assert texts("paper crane")[0] == "How to fold a paper crane out of one sheet."
+    documents = collection.documents()
+    (crane,) = [each for each in documents.scan().documents if each.source.endswith("crane.txt")]
+    assert documents.delete(crane.id) == 1
+    assert texts("paper crane") == ["Sleeping on trains that go through the night."]
+    (left,) = documents.scan().documents
+    (chunk,) = documents.chunks(left.id)
+    collection.inner.delete(chunk.id)
+    assert documents.sync().restored == 1
+    assert texts("night train") == ["Sleeping on trains that go through the night."]
+    assert documents.stats().total_documents == 1
+    assert collection.verify_replica().sound

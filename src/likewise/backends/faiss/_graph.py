@@ -1,6 +1,6 @@
 """FAISS's graph (HNSW: Malkov and Yashunin, 2016) of many vectors, with its vectors in it. Pure but for the memory that it takes.
 
-The figures here are measured: docs/decisions/0016-the-replicas-index.md.
+The figures here are measured: docs/decisions/0017-the-replicas-index.md.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from likewise.abc.validation import (
 )
 from likewise.backends.faiss._reading import CURRENT, Reading
 from likewise.backends.faiss._searching import Search
+from likewise.backends.faiss.documents import FaissDocuments
 from likewise.backends.faiss.follower import Follower
 from likewise.backends.faiss.replica import Learnt, Replica, ReplicaStatus, Written
 from likewise.backends.faiss.verifying import VerifyReport, verify
@@ -279,6 +280,9 @@ class FaissCollection(Collection):
         include: Include = ("metadata", "content"),
     ) -> Page:
         return self._inner.scan(where, cursor=cursor, limit=limit, include=include)
+
+    def documents(self, *, tenant: str = "", owner: str = "") -> FaissDocuments:
+        return FaissDocuments(self, self._inner.documents(tenant=tenant, owner=owner), self._wrote)
 
     # --- searching --------------------------------------------------------------------------------------------------------------
 

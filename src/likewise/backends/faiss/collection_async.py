@@ -30,6 +30,7 @@ from likewise.abc.validation import (
 )
 from likewise.backends.faiss._reading import CURRENT, Reading
 from likewise.backends.faiss._searching_async import AsyncSearch
+from likewise.backends.faiss.documents_async import AsyncFaissDocuments
 from likewise.backends.faiss.follower import Follower
 from likewise.backends.faiss.replica import Learnt, Replica, ReplicaStatus, Written
 from likewise.backends.faiss.verifying_async import VerifyReport, verify
@@ -278,6 +279,9 @@ class AsyncFaissCollection(AsyncCollection):
         include: Include = ("metadata", "content"),
     ) -> Page:
         return await self._inner.scan(where, cursor=cursor, limit=limit, include=include)
+
+    def documents(self, *, tenant: str = "", owner: str = "") -> AsyncFaissDocuments:
+        return AsyncFaissDocuments(self, self._inner.documents(tenant=tenant, owner=owner), self._wrote)
 
     # --- searching --------------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ __all__ = [
     "depth_of",
     "dials",
     "measured",
+    "overlap",
     "sample_size",
     "surely",
     "usual_ef_search",
@@ -119,3 +120,13 @@ def measured(
         return 1.0, 0.0
     error = statistics.stdev(parts) / math.sqrt(len(parts)) if len(parts) > 1 else 0.0
     return statistics.fmean(parts), error
+
+
+def overlap(truth: Sequence[SearchResults], found: Sequence[SearchResults]) -> float:
+    """The part of the exact answers that was found, 0 to 1. A record as near as the last is as good an answer: ties and duplicates are no misses."""
+    hits = total = 0
+    for exactly, approximately in zip(truth, found, strict=True):
+        furthest = exactly[-1].distance + 1e-6
+        hits += sum(result.distance <= furthest for result in approximately)
+        total += len(exactly)
+    return min(1.0, hits / total)

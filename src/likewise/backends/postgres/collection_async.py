@@ -31,10 +31,12 @@ from likewise.backends.postgres import _ddl
 from likewise.backends.postgres import _searches as searches
 from likewise.backends.postgres import _statements as statements
 from likewise.backends.postgres._planner import FilterMemory
+from likewise.backends.postgres._recall import overlap
 from likewise.backends.postgres._rows import record_from_row, unpack_vector
 from likewise.backends.postgres._table import Table, TableIndex, canonical
 from likewise.backends.postgres.borrowed_async import borrow
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, run
+from likewise.backends.postgres.documents_async import AsyncPostgresDocuments
 from likewise.backends.postgres.following import open_feed
 from likewise.backends.postgres.health_async import look_at_vectors
 from likewise.backends.postgres.indexing_async import AsyncIndexBuilder
@@ -194,6 +196,9 @@ class AsyncPostgresCollection(AsyncCollection):
 
     async def _fetch(self, statement: statements.Statement) -> list[Row]:
         return await self._database.fetch(statement, collection=self.name)
+
+    def documents(self, *, tenant: str = "", owner: str = "") -> AsyncPostgresDocuments:
+        return AsyncPostgresDocuments(self, self._database, tenant=tenant, owner=owner)
 
     # --- searching --------------------------------------------------------------------------------------------------------------
 
@@ -462,13 +467,7 @@ class AsyncPostgresCollection(AsyncCollection):
             return 1.0
         truth = await self.search_many(asked, top_k=k, using=using, include=(), exact=True)
         found = await self.search_many(asked, top_k=k, using=using, include=(), ef_search=ef_search)
-        hits = total = 0
-        for exactly, approximately in zip(truth, found, strict=True):
-            # A record as near as the k-th is as good an answer: ties and duplicates are no misses.
-            furthest = exactly[-1].distance + 1e-6
-            hits += sum(result.distance <= furthest for result in approximately)
-            total += len(exactly)
-        return min(1.0, hits / total)
+        return overlap(truth, found)
 
     def _feed(
         self, holds: frozenset[Payload], *, name: str | None, how: Literal["log", "triggers"] | None = None

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
-from likewise.errors import InvalidArgument, ModelNotAvailable, UnsupportedFeature
+from likewise.errors import BackendError, InvalidArgument, ModelNotAvailable, UnsupportedFeature
 
 if TYPE_CHECKING:
     from likewise.abc.embedder import Embedder
     from likewise.backends.postgres import PostgresStore
     from likewise.worker import Worker
+    from likewise.worker.wire import WireServer
 
 HELP = "answer embed() in SQL, and keep watched tables embedded"
+#: A worker that is not ready after so long waits for transactions that write.
+_SLOW_SECONDS = 2.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +54,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="serve the counts at http://HOST:PORT/metrics, and /health; without authentication",
     )
-
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
@@ -66,7 +68,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(context: Context) -> int:
-    """Serve until SIGTERM or Ctrl-C; what is being embedded then is still answered."""
+    """Serve until SIGTERM or Ctrl-C; what is being embedded then is still answered. Warnings of the library are printed on stderr."""
+    # With --debug the log is there already, whole.
+    with contextlib.nullcontext() if context.options.debug else context.output.log("likewise"):
+        return _run(context)
+
+
+def _run(context: Context) -> int:
     from likewise.backends.postgres import PostgresStore
     from likewise.embedding import load_embedder
     from likewise.worker import Exposing, Watching, Worker
@@ -99,13 +107,14 @@ def run(context: Context) -> int:
                 urls=options.image_urls,
             )
         worker = Worker(conninfo, embedders=load_embedder, models=options.model, log=by_log, watching=watching)
+        server = None
         if listen is not None:
-            worker.listen(*listen, password, ssl=_tls(options.certificate, options.key))
+            server = worker.listen(*listen, password, ssl=_tls(options.certificate, options.key))
         if address is not None:
             worker.add(Exposing(*address, worker.metrics, worker.ready.is_set))
         # Of sockets that libpq has opened this kind of loop can be told on every system.
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(_serve(worker, context, store.url, by_log=by_log))
+            runner.run(_serve(worker, server, context, store.url if by_log else None))
     counts = worker.metrics()
     context.output.document({"counts": counts})
     context.output.note(
@@ -138,10 +147,29 @@ def _prepare(store: PostgresStore) -> tuple[bool, bool]:
         standby = connection.execute("select pg_catalog.pg_is_in_recovery()").fetchone()
     if standby == (True,):
         return True, False
-    store.install()
+    try:
+        store.install()
+    except BackendError as error:
+        if error.sqlstate == "42501":
+            _check_rights(store)
+        raise
     with store.transaction() as connection:
         found = connection.execute("select s.value from likewise.setting as s where s.name = 'transport'").fetchone()
-    return False, found is None or found[0] != "dblink"
+    by_log = found is None or found[0] != "dblink"
+    if by_log:
+        # Here rather than when the worker's parts are running side by side, and each has something to say of it.
+        _check_rights(store)
+    return False, by_log
+
+
+def _check_rights(store: PostgresStore) -> None:
+    """Say what the role lacks as a worker, if it is that."""
+    from likewise.worker._sql import statement
+    from likewise.worker.post import check_rights
+
+    with store.transaction() as connection:
+        for role, owner, enters, closed in connection.execute(statement("rights")):
+            check_rights(role, owner, closed, enters=enters)
 
 
 def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -155,22 +183,42 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
     return context
 
 
-async def _serve(worker: Worker, context: Context, shown: str, *, by_log: bool) -> None:
+async def _serve(worker: Worker, server: WireServer | None, context: Context, shown: str | None) -> None:
+    """Serve until a signal; ``shown`` is the database whose log is read, if it is."""
     stop = asyncio.Event()
     with _stopping(stop):
-        if context.options.listen is not None:
-            context.output.note(f"listening on {context.options.listen} for dblink")
-        saying = asyncio.create_task(_say(worker, context, shown) if by_log else stop.wait())
+        saying = []
+        if server is not None:
+            saying.append(asyncio.create_task(_say_where(server, context)))
+        if shown is not None:
+            saying.append(asyncio.create_task(_say(worker, context, shown)))
         try:
             await worker.run(stop)
         finally:
-            saying.cancel()
+            for task in saying:
+                task.cancel()
+
+
+async def _say_where(server: WireServer, context: Context) -> None:
+    """Where it listens, once it does."""
+    await server.listening.wait()
+    assert server.address is not None
+    host, port = server.address
+    context.output.note(f"listening on {f'[{host}]' if ':' in host else host}:{port} for dblink")
 
 
 async def _say(worker: Worker, context: Context, shown: str) -> None:
     """What the worker is, when that changes."""
     said = None
-    await worker.ready.wait()
+    try:
+        # Not wait_for, which in Python 3.11 can swallow a cancellation.
+        async with asyncio.timeout(_SLOW_SECONDS):
+            await worker.ready.wait()
+    except TimeoutError:
+        context.output.note(
+            "waiting until the transactions have ended that are writing now: the server then lets the log be read"
+        )
+        await worker.ready.wait()
     while True:
         is_ = (
             "answering"

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from likewise.ingest.parsing.archives import Archive
 from likewise.ingest.parsing.epub import MEDIA_TYPE as EPUB
 from likewise.ingest.parsing.epub import parse_epub
 from likewise.ingest.parsing.html import parse_html
+from likewise.ingest.parsing.languages import detect_language, language_tag
 from likewise.ingest.parsing.mail import is_mail, parse_mail
+from likewise.ingest.parsing.markdown import parse_markdown
+from likewise.ingest.parsing.ocr import read_page, read_picture
+from likewise.ingest.parsing.old_office import is_old_office, parse_old_office
 from likewise.ingest.parsing.opendocument import MEDIA_TYPE_PREFIX, parse_opendocument
 from likewise.ingest.parsing.openxml import kind_of
-from likewise.ingest.parsing.parsed import DEFAULT_LIMITS, Limits, Parsed, Unreadable
-from likewise.ingest.parsing.pdf import parse_pdf
+from likewise.ingest.parsing.parsed import (
+    DEFAULT_LIMITS,
+    DEFAULT_OPTIONS,
+    Limits,
+    Parsed,
+    ParseOptions,
+    Unreadable,
+    Writer,
+)
+from likewise.ingest.parsing.pdf import is_pdf, parse_pdf
 from likewise.ingest.parsing.pictures import NAMES, parse_picture, picture_type
 from likewise.ingest.parsing.rtf import parse_rtf
 from likewise.ingest.parsing.sheets import parse_xlsx
@@ -24,7 +38,6 @@ from likewise.ingest.parsing.word import parse_docx
 
 __all__ = ["is_plain", "parse"]
 
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ARCHIVES: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"BZh", "a bzip2 archive"),
@@ -40,14 +53,14 @@ _HTML = re.compile(
 )
 
 
-def is_plain(data: bytes) -> bool:
-    """Whether these bytes are a picture or UTF-8 text that no parser but the simplest sees: what needs no process of its own."""
+def is_plain(data: bytes, *, options: ParseOptions = DEFAULT_OPTIONS) -> bool:
+    """Whether these bytes are a picture that is not read, or UTF-8 text that no parser but the simplest sees: what needs no process of its own."""
     if picture_type(data) is not None:
-        return True
+        return not options.ocr
     if (
         data.lstrip()[:1] in (b"{", b"[")  # RTF too
         or data.startswith(b"PK")
-        or b"%PDF-" in data[:1024]
+        or is_pdf(data)
         or _HTML.match(data[:4096])
         or is_mail(data)
     ):
@@ -58,46 +71,77 @@ def is_plain(data: bytes) -> bool:
         return False
 
 
-def parse(data: bytes, *, path: Path | None = None, limits: Limits = DEFAULT_LIMITS) -> Parsed:
+def parse(
+    data: bytes,
+    *,
+    path: Path | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    options: ParseOptions = DEFAULT_OPTIONS,
+    on_scan: Callable[[], None] | None = None,
+) -> Parsed:
     """Read a document of any known format. ``path`` is for messages, and its suffix tells Markdown and CSV from plain text.
 
+    ``on_scan`` is called after each page or picture that was read by character recognition, where ``options`` ask for it.
     ``Unreadable``, with the path and the stage, for whatever gives no text, and ``OptionalDependencyError`` where the format needs the
-    extra ``ingest``. It does not guard against a library that hangs or crashes: ``parse_isolated`` does.
+    extra ``ingest``, or recognition the extra ``ocr``. It does not guard against a library that hangs or crashes: ``parse_isolated`` does.
     """
     try:
-        parsed = _parse(data, path, limits)
+        parsed = _parse(data, path, limits, options, on_scan or _nothing)
     except Unreadable as error:
         raise Unreadable(error.reason, stage=error.stage, path=path) from error.__cause__
     except (RecursionError, MemoryError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else "too large for the memory there is"
         raise Unreadable(f"the document is {what}", stage="parsing", path=path) from error
+    parsed = replace(parsed, language=language_tag(parsed.language))
     if parsed.text:
         # Half of a pair of UTF-16, and zero, are characters that no database stores.
         text = parsed.text.translate({0: " "}).encode("utf-8", "replace").decode("utf-8")
         parsed = replace(parsed, text=text)
+        if options.detect_language and parsed.language is None and (language := detect_language(text)) is not None:
+            parsed = replace(parsed, language=language, language_detected=True)
     return parsed
 
 
-def _parse(data: bytes, path: Path | None, limits: Limits) -> Parsed:
+def _nothing() -> None:
+    """What is done after a page, unless somebody wants to know."""
+
+
+def _parse(
+    data: bytes, path: Path | None, limits: Limits, options: ParseOptions, on_scan: Callable[[], None]
+) -> Parsed:
     if not data:
         raise Unreadable("the file is empty", stage="reading")
     media_type = picture_type(data)
     if media_type is not None:
-        return parse_picture(data, media_type)
-    if b"%PDF-" in data[:1024]:
-        return parse_pdf(data, limits)
+        parsed = parse_picture(data, media_type)
+        return _recognised(parsed, data, limits, on_scan) if options.ocr else parsed
+    if is_pdf(data):
+
+        def read_scan(page: Any) -> str:
+            text = read_page(page)
+            on_scan()
+            return text
+
+        return parse_pdf(data, limits, read_scan if options.ocr else None)
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _parse_zip(data, limits)
-    if data.startswith(_OLE):
-        if "EncryptedPackage".encode("utf-16-le") in data:
-            raise Unreadable("the file is encrypted: save it without a password", stage="unpacking")
-        raise Unreadable("a document of Microsoft Office before 2007: save it as DOCX, XLSX or PPTX", stage="detecting")
+    if is_old_office(data):
+        return parse_old_office(data, limits)
     for magic, what in _ARCHIVES:
         if data.startswith(magic):
             raise Unreadable(f"{what}: unpack it first", stage="detecting")
     if data.startswith(b"{\\rtf"):
         return parse_rtf(data, limits)
     return _parse_text(data, "" if path is None else path.suffix.lower(), limits)
+
+
+def _recognised(parsed: Parsed, data: bytes, limits: Limits, on_scan: Callable[[], None]) -> Parsed:
+    """A picture with the text that is read in it; a TIFF of several pages has them as pages."""
+    out = Writer(limits)
+    for text in read_picture(data, limits):
+        out.page(text)
+        on_scan()
+    return replace(parsed, text=out.text(), pages=tuple(out.pages) if len(out.pages) > 1 else ())
 
 
 def _parse_zip(data: bytes, limits: Limits) -> Parsed:
@@ -142,7 +186,7 @@ def _parse_text(data: bytes, suffix: str, limits: Limits) -> Parsed:
     elif json_type := sniff_json(text):
         parsed = parse_json(text, json_type, limits)
     elif suffix in (".md", ".markdown"):
-        parsed = parse_text(text, limits, media_type="text/markdown")
+        parsed = parse_markdown(text, limits)
     elif delimiter := _delimiter(text, suffix):
         parsed = parse_csv(text, delimiter, limits)
     else:

@@ -64,6 +64,10 @@ _BLOCKS = frozenset(
 _PARAGRAPHS = frozenset(
     ["p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "table", "ul", "ol", "dl", "section", "article", "figure"]
 )
+_KEYWORDS, _MOST_KEYWORDS = (
+    frozenset({"keywords", "news_keywords", "article:tag", "dcterms.subject", "dc.subject"}),
+    1_000,
+)
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 
 
@@ -74,6 +78,7 @@ class _Reader(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.out = Writer(limits)
         self.said: dict[str, str] = {}
+        self.keywords: list[str] = []
         self.language: str | None = None
         self._limits = limits
         self._hidden: list[str] = []
@@ -86,7 +91,11 @@ class _Reader(HTMLParser):
         attributes = {name: value or "" for name, value in attrs}
         if tag == "meta":
             name = (attributes.get("name") or attributes.get("property") or "").lower()
-            self.said.setdefault(name, attributes.get("content", "").strip())
+            content = attributes.get("content", "").strip()
+            self.said.setdefault(name, content)
+            if name in _KEYWORDS and len(self.keywords) < _MOST_KEYWORDS:
+                # A tag has an element of its own, and may have commas in it.
+                self.keywords.extend([content] if name == "article:tag" else split_keywords(content))
         elif tag == "html":
             self.language = attributes.get("lang") or attributes.get("xml:lang") or None
         elif tag == "title" and "title" not in self.said:
@@ -173,7 +182,7 @@ def parse_html(text: str, limits: Limits, *, media_type: str = "text/html") -> P
         language=reader.language,
         created=created,
         modified=modified,
-        keywords=split_keywords(said.get("keywords", "")),
+        keywords=tuple(dict.fromkeys(word for word in reader.keywords if word)),
     )
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "Parsed", "Unreadable", "Writer", "tidy"]
+__all__ = ["DEFAULT_LIMITS", "DEFAULT_OPTIONS", "Limits", "ParseOptions", "Parsed", "Unreadable", "Writer", "tidy"]
 
 
 class Unreadable(Exception):
@@ -28,7 +28,8 @@ class Limits:
     """How much a document may hold. More is refused, never cut: what is missing from an index is found by nobody.
 
     ``characters`` of text; ``pages`` of a PDF; ``entries`` of an archive; ``unpacked`` bytes read from it in all; ``ratio`` of unpacked
-    to packed bytes of one entry (entries below a mebibyte may have any); ``depth`` of nested elements, groups or messages.
+    to packed bytes of one entry (entries below a mebibyte may have any); ``depth`` of nested elements, groups or messages; ``scans``,
+    the pages of one document that are read by character recognition; ``pixels`` of a picture that is decoded for it.
     """
 
     characters: int = 20_000_000
@@ -37,9 +38,26 @@ class Limits:
     unpacked: int = 256 * 1024 * 1024
     ratio: int = 200
     depth: int = 256
+    scans: int = 500
+    pixels: int = 100_000_000
 
 
 DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParseOptions:
+    """What else is to be done with a document, beside reading the text that it has.
+
+    ``ocr``: read the text in pictures, and in the pages of a PDF that have none of their own (the extra ``ocr``; seconds for each page).
+    ``detect_language``: tell the language of a text whose document does not state it, where ``py3langid`` (the extra ``ingest``) is there.
+    """
+
+    ocr: bool = False
+    detect_language: bool = True
+
+
+DEFAULT_OPTIONS = ParseOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +65,9 @@ class Parsed:
     """A document's text and what it says of itself.
 
     ``pages`` are spans (start, end) of ``text`` in reading order, in characters: a PDF's pages, slides, sheets, chapters; empty where
-    a format has none. ``created`` and ``modified`` are ISO 8601, as far as the document states them; ``language`` is the tag that the
-    document states, never a guess. ``width`` and ``height`` are a picture's pixels, as it is to be shown; ``exif`` its tags by name.
+    a format has none. ``created`` and ``modified`` are ISO 8601, as far as the document states them; ``language`` is the tag (BCP 47)
+    that the document states, or, where ``language_detected``, the one of the language that its text was told to be in. ``width`` and
+    ``height`` are a picture's pixels, as it is to be shown; ``exif`` its tags by name.
     """
 
     text: str
@@ -57,6 +76,7 @@ class Parsed:
     title: str | None = None
     author: str | None = None
     language: str | None = None
+    language_detected: bool = False
     created: str | None = None
     modified: str | None = None
     keywords: tuple[str, ...] = ()

@@ -58,9 +58,10 @@ def parse_picture(data: bytes, media_type: str) -> Parsed:
                 width, height = picture.size
                 tags = picture.getexif()
                 values = {**tags, **tags.get_ifd(ExifTags.IFD.Exif)}
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"the picture is refused as a decompression bomb ({error})", stage="parsing") from error
     except (
         UnidentifiedImageError,
-        Image.DecompressionBombError,
         OSError,
         ValueError,
         SyntaxError,

@@ -9,12 +9,13 @@ from likewise.ingest.parsing.archives import Archive, Element, read_xml
 from likewise.ingest.parsing.openxml import MAIN_PARTS, main_part, properties, relationships
 from likewise.ingest.parsing.parsed import Limits, Parsed, Writer
 
-__all__ = ["parse_xlsx"]
+__all__ = ["EPOCH", "EPOCH_1904", "date_text", "parse_xlsx"]
 
 #: The numbers of the built-in formats that show a date or a time.
 _BUILT_IN_DATES = frozenset({*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)})
 _NOT_A_CODE = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.')
-_EPOCH, _EPOCH_1904 = datetime.datetime(1899, 12, 30), datetime.datetime(1904, 1, 1)
+#: What the day 0 is, in workbooks of Windows and of old Macs.
+EPOCH, EPOCH_1904 = datetime.datetime(1899, 12, 30), datetime.datetime(1904, 1, 1)
 
 
 def _strings(archive: Archive, limits: Limits, name: str) -> list[str]:
@@ -80,7 +81,7 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
-def _date(text: str, epoch: datetime.datetime) -> str:
+def date_text(text: str, epoch: datetime.datetime) -> str:
     """A day's number as a date, a fraction of a day as a time; what is neither stays as it is."""
     try:
         moment = epoch + datetime.timedelta(seconds=round(float(text) * 86_400))
@@ -132,21 +133,21 @@ class _Sheet:
             return self._strings[number].strip() if 0 <= number < len(self._strings) else ""
         if self._type == "b":
             return {"1": "true", "0": "false"}.get(value, value)
-        return _date(value, self._epoch) if self._type == "n" and value and self._style in self._dates else value
+        return date_text(value, self._epoch) if self._type == "n" and value and self._style in self._dates else value
 
 
 def parse_xlsx(archive: Archive, limits: Limits) -> Parsed:
     """A workbook. Values are those that were last computed; formulas are not shown."""
     main = main_part(archive, limits, "xlsx")
     sheets: list[tuple[str, str]] = []
-    epoch = _EPOCH
+    epoch = EPOCH
 
     def start(element: Element) -> None:
         nonlocal epoch
         if element.name == "sheet":
             sheets.append((element.get("name"), element.get("r:id")))
         elif element.name == "workbookPr" and element.get("date1904") in ("1", "true"):
-            epoch = _EPOCH_1904
+            epoch = EPOCH_1904
 
     read_xml(archive.read(main), limits, start=start, end=lambda _: None, text=lambda _: None)
     parts = relationships(archive, limits, main)

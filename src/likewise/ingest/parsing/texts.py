@@ -1,4 +1,4 @@
-"""Plain text in any encoding, and what is written in plain text: Markdown, CSV, JSON and JSON Lines."""
+"""Plain text in any encoding, and what is written in plain text: CSV, JSON and JSON Lines."""
 
 from __future__ import annotations
 
@@ -117,15 +117,10 @@ def _legacy(data: bytes) -> tuple[str, str]:
         raise Unreadable(_NOT_TEXT, stage="detecting") from error
 
 
-def parse_text(text: str, limits: Limits, *, media_type: str = "text/plain") -> Parsed:
-    """Plain text and Markdown, as they are; a Markdown document's title is its first heading of the first level."""
-    out = Writer(limits)
-    out.write(text)
-    title = None
-    if media_type == "text/markdown":
-        heads = (line[2:].strip().rstrip("#").strip() for line in text[:20_000].splitlines() if line.startswith("# "))
-        title = next((head for head in heads if head), None)
-    return Parsed(text=text, media_type=media_type, title=title)
+def parse_text(text: str, limits: Limits) -> Parsed:
+    """Plain text, as it is."""
+    Writer(limits).write(text)
+    return Parsed(text=text, media_type="text/plain")
 
 
 def sniff_csv(text: str) -> str | None:

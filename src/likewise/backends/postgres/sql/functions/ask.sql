@@ -56,9 +56,11 @@ begin
         select r.vector, r.refusal into answer from likewise.remembered(identity, digest, request) as r;
         if answer.vector is not null then
             return answer.vector;
+        elsif answer.refusal ->> 'hint' is not null then
+            raise exception '%', answer.refusal ->> 'message' using errcode = answer.refusal ->> 'sqlstate', hint = answer.refusal ->> 'hint';
         elsif answer.refusal is not null then
-            raise exception '%', answer.refusal ->> 'message' using errcode = answer.refusal ->> 'sqlstate',
-                hint = coalesce(answer.refusal ->> 'hint', '');
+            -- Not with an empty hint, which is printed, nor with one that is null, which plpgsql refuses.
+            raise exception '%', answer.refusal ->> 'message' using errcode = answer.refusal ->> 'sqlstate';
         end if;
         waited := ceil(1000 * extract(epoch from ends - clock_timestamp()));
         if waited <= 0 then

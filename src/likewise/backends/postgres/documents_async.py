@@ -1,0 +1,376 @@
+"""The documents of a collection in PostgreSQL: the tables ``likewise.documents`` and ``likewise.vector_metadata``. The SQL is in ``sql/documents``.
+
+A document, its chunks and their records change in one transaction. Records of chunks that are deleted go by a trigger, so that whoever
+deletes a document, in SQL or here, deletes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from likewise._json import dumps
+from likewise.abc.blocks import Block
+from likewise.abc.digests import StoredVector
+from likewise.abc.document_rows import (
+    ChunkInfo,
+    DocumentInfo,
+    DocumentPage,
+    DocumentState,
+    DocumentStats,
+    DocumentVectors,
+    KnownDocument,
+    NewChunk,
+    StoreReport,
+    SyncReport,
+    Trouble,
+    record_of,
+)
+from likewise.abc.documents_async import AsyncDocuments, EmbeddedDocument
+from likewise.abc.validation import check_limit
+from likewise.backends.postgres._install import resource
+from likewise.backends.postgres._parameters import own_sql
+from likewise.backends.postgres._rows import stored_vector
+from likewise.backends.postgres._statements import Statement
+from likewise.backends.postgres._table import Table
+from likewise.backends.postgres.borrowed_async import AsyncBorrowedConnection
+from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
+from likewise.backends.postgres.loading_async import AsyncLoad, check_claims
+from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
+
+if TYPE_CHECKING:
+    from likewise.backends.postgres.collection_async import AsyncPostgresCollection
+
+__all__ = ["AsyncPostgresDocuments"]
+
+#: Documents in the statistics, and chunks that are looked at together.
+_MOST_LISTED, _PAGE = 1_000, 500
+
+
+class AsyncPostgresDocuments(AsyncDocuments):
+    """The documents of one collection."""
+
+    _collection: AsyncPostgresCollection
+
+    def __init__(
+        self, collection: AsyncPostgresCollection, database: AsyncDatabase, *, tenant: str = "", owner: str = ""
+    ) -> None:
+        super().__init__(collection, tenant=tenant, owner=owner)
+        self._database = database
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    async def scan(
+        self,
+        *,
+        cursor: int | None = None,
+        limit: int = 100,
+        state: DocumentState | None = None,
+        owner: str | None = None,
+        tenant: str | None = None,
+    ) -> DocumentPage:
+        limit = check_limit(limit)
+        if state not in (None, "stored", "failed", "duplicate"):
+            raise InvalidArgument(f"state is {state!r:.80}; it must be 'stored', 'failed' or 'duplicate'")
+        found = await self._fetch(
+            "list", ids=None, after=cursor, state=state, owner=owner, tenant=tenant, limit=limit + 1
+        )
+        documents = [_info(row) for row in found[:limit]]
+        return DocumentPage(documents, documents[-1].id if len(found) > limit else None)
+
+    async def get_many(self, documents: Iterable[int]) -> list[DocumentInfo]:
+        wanted = _ids(documents)
+        found = await self._fetch(
+            "list", ids=wanted, after=None, state=None, owner=None, tenant=None, limit=len(wanted)
+        )
+        return [_info(row) for row in found]
+
+    async def chunks(self, document: int) -> list[ChunkInfo]:
+        (wanted,) = _ids([document])
+        return [
+            ChunkInfo(
+                id=row["record_id"],
+                chunk_index=row["chunk_index"],
+                text=row["text"],
+                length=row["chunk_length"],
+                faiss_index=row["faiss_index"],
+                embedding_model=row["embedding_model"],
+                page=row["page"],
+                start=row["start_character"],
+                end=row["end_character"],
+                headings=tuple(row["headings"] or ()),
+                created_at=row["created_at"],
+            )
+            for row in await self._fetch("chunks", document=wanted)
+        ]
+
+    async def stats(self) -> DocumentStats:
+        (found,) = await self._fetch("stats", limit=_MOST_LISTED)
+        listed = [DocumentVectors(*(int(number) for number in numbers)) for numbers in found["per_document"]]
+        return DocumentStats(found["total_vectors"], found["total_documents"], listed)
+
+    # --- writing ----------------------------------------------------------------------------------------------------------------
+
+    async def delete(self, documents: int | Iterable[int]) -> int:
+        wanted = _ids([documents] if isinstance(documents, int) else documents)
+        table = await self._collection._table()
+        check_claims(self._database, table)
+        async with self._database.transaction(collection=self._collection.name) as connection:
+            return await run(connection, await self._statement("delete", ids=wanted))
+
+    async def sync(self) -> SyncReport:
+        restored = refreshed = 0
+        lost: list[str] = []
+        incomplete: set[int] = set()
+        place = (0, -1)
+        while found := await self._fetch("missing", document=place[0], chunk=place[1], model=self._model, limit=_PAGE):
+            place = (found[-1]["document_id"], found[-1]["chunk_index"])
+            pictures = [row for row in found if row["text"] is None]
+            lost += [row["record_id"] for row in pictures]
+            incomplete.update(row["document_id"] for row in pictures)
+            texts = [row for row in found if row["text"] is not None]
+            await self._collection.upsert(_record(row) for row in texts)
+            async with self._database.transaction(collection=self._collection.name) as connection:
+                await run(
+                    connection,
+                    await self._statement("restored", records=[r["record_id"] for r in texts], model=self._model),
+                )
+            restored += sum(row["gone"] for row in texts)
+            refreshed += sum(not row["gone"] for row in texts)
+        if incomplete:
+            async with self._database.transaction(collection=self._collection.name) as connection:
+                await run(connection, await self._statement("incomplete", ids=sorted(incomplete)))
+        return SyncReport(restored, refreshed, lost)
+
+    async def config(self) -> Mapping[str, Any] | None:
+        found = await self._fetch("config_get")
+        return found[0]["config"] if found else None
+
+    async def set_config(self, config: Mapping[str, Any]) -> None:
+        async with self._database.transaction(collection=self._collection.name) as connection:
+            await run(connection, await self._statement("config_put", config=_json(config)))
+
+    # --- ingestion --------------------------------------------------------------------------------------------------------------
+
+    async def known(self, sources: Sequence[str]) -> Mapping[str, KnownDocument]:
+        found = await self._fetch("find", sources=list(sources), tenant=self._tenant)
+        return {row["source"]: _known(row) for row in found}
+
+    async def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
+        found = await self._fetch("copies", digests=list(digests), tenant=self._tenant, owner=self._owner)
+        return {bytes(row["sha256"]): row["source"] for row in found}
+
+    async def sources(self, *, after: str | None = None) -> list[str]:
+        found = await self._fetch("sources", tenant=self._tenant, after=after, limit=_MOST_LISTED)
+        return [row["source"] for row in found]
+
+    async def forget(self, sources: Sequence[str]) -> int:
+        table = await self._collection._table()
+        check_claims(self._database, table)
+        async with self._database.transaction(collection=self._collection.name) as connection:
+            return await run(connection, await self._statement("forget", sources=list(sources), tenant=self._tenant))
+
+    async def store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
+        if not documents:
+            return StoreReport()
+        table = await self._collection._table()
+        check_claims(self._database, table)
+        async with self._database.transaction(collection=self._collection.name) as connection:
+            numbers = await self._put(connection, documents)
+            identifiers = [record_id for one in documents for block in one.blocks for record_id in block.ids]
+            stale = await self._statement("stale", documents=list(numbers.values()), records=identifiers)
+            removed = await run(connection, stale)
+            load = AsyncLoad(AsyncDatabase(AsyncBorrowedConnection(connection)), table, replace=True)
+            written = await load.run(_blocks(documents))
+            await run(connection, await self._put_chunks(documents, numbers))
+        return StoreReport(written, removed)
+
+    async def _put(self, connection: AsyncConnection[Any], documents: Sequence[EmbeddedDocument]) -> dict[str, int]:
+        """Store the documents' own rows; their ids by source. Those that are copies come last, so that their originals are there."""
+        numbers: dict[str, int] = {}
+        for copies in (False, True):
+            some = [one.document for one in documents if (one.document.duplicate_of is not None) is copies]
+            if not some:
+                continue
+            wanted = [d.duplicate_of for d in some if d.duplicate_of is not None and d.duplicate_of not in numbers]
+            originals = numbers | (await self._numbers(connection, wanted) if wanted else {})
+            statement = await self._statement(
+                "put",
+                tenant=self._tenant,
+                owner=self._owner,
+                model=self._model,
+                sources=[d.source for d in some],
+                sha256=[d.sha256 for d in some],
+                bytes=[d.size for d in some],
+                media_types=[d.media_type for d in some],
+                titles=[d.title for d in some],
+                languages=[d.language for d in some],
+                metadata=[_json(d.metadata) for d in some],
+                settings=[_json(d.settings) for d in some],
+                states=["duplicate" if copies else "stored" for _ in some],
+                duplicates=[originals.get(d.duplicate_of or "") for d in some],
+                chunks=[len(d.chunks) for d in some],
+                characters=[d.characters for d in some],
+            )
+            numbers |= {row["source"]: row["id"] for row in await rows(connection, statement)}
+        return numbers
+
+    async def _numbers(self, connection: AsyncConnection[Any], sources: Sequence[str]) -> dict[str, int]:
+        found = await rows(connection, await self._statement("find", sources=list(sources), tenant=self._tenant))
+        return {row["source"]: row["id"] for row in found}
+
+    async def _put_chunks(self, documents: Sequence[EmbeddedDocument], numbers: Mapping[str, int]) -> Statement:
+        chunks = [
+            (numbers[one.document.source], n, identifier, chunk)
+            for one in documents
+            for n, (identifier, chunk) in enumerate(
+                zip((i for block in one.blocks for i in block.ids), one.document.chunks, strict=True)
+            )
+        ]
+        made = [chunk for *_, chunk in chunks]
+        return await self._statement(
+            "put_chunks",
+            model=self._model,
+            documents=[number for number, *_ in chunks],
+            indexes=[n for _, n, *_ in chunks],
+            records=[identifier for _, _, identifier, _ in chunks],
+            texts=[chunk.text for chunk in made],
+            hashes=[chunk.content_hash for chunk in made],
+            lengths=[len(chunk.text or "") for chunk in made],
+            prefixes=[chunk.prefix_length for chunk in made],
+            tokens=[chunk.tokens for chunk in made],
+            pages=[chunk.page for chunk in made],
+            starts=[chunk.start for chunk in made],
+            ends=[chunk.end for chunk in made],
+            headings=[_json(list(chunk.headings)) for chunk in made],
+        )
+
+    async def note_trouble(self, troubles: Sequence[Trouble]) -> None:
+        async with self._database.transaction(collection=self._collection.name) as connection:
+            statement = await self._statement(
+                "fail",
+                tenant=self._tenant,
+                owner=self._owner,
+                sources=[t.source for t in troubles],
+                sha256=[t.sha256 for t in troubles],
+                bytes=[t.size for t in troubles],
+                errors=[_storable(t.reason) for t in troubles],
+                stages=[t.stage for t in troubles],
+            )
+            await run(connection, statement)
+
+    async def _vectors(self, hashes: Sequence[bytes], ids: Sequence[str]) -> Mapping[bytes, StoredVector]:
+        table = await self._collection._table()
+        if not table.embedded:
+            return {}
+        element = table.element("")
+        found = await self._fetch("vectors", hashes=list(hashes))
+        return {bytes(row["content_hash"]): stored_vector(row, element) for row in found}
+
+    # --- statements -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _model(self) -> str | None:
+        return self._collection.spec.embedder
+
+    async def _statement(self, name: str, **parameters: Any) -> Statement:
+        table = await self._collection._table()
+        return _statement(table, name, parameters)
+
+    async def _fetch(self, name: str, **parameters: Any) -> list[Row]:
+        try:
+            return await self._database.fetch(
+                await self._statement(name, **parameters), collection=self._collection.name
+            )
+        except CollectionNotFound as error:
+            raise SchemaMismatch(
+                "this database was set up by an older Likewise, which had no documents: run `likewise install`",
+                collection=self._collection.name,
+            ) from error
+
+
+def _statement(table: Table, name: str, parameters: Mapping[str, Any]) -> Statement:
+    """The statement in ``sql/documents/<name>.sql`` about the table."""
+    text = own_sql(resource(f"documents/{name}.sql")).format(table=table.name)
+    return Statement(text, {"schema": table.schema, "collection": table.spec.name, **parameters}, {})
+
+
+async def _blocks(documents: Sequence[EmbeddedDocument]) -> AsyncIterator[Block]:
+    for document in documents:
+        for block in document.blocks:
+            yield block
+
+
+def _ids(documents: Iterable[int]) -> list[int]:
+    wanted = list(documents)
+    for one in wanted:
+        if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 2**63:
+            raise InvalidArgument(f"{one!r:.80} is no id of a document; one is a whole number")
+    return wanted
+
+
+def _json(value: object) -> Jsonb:
+    return Jsonb(value, dumps=dumps)
+
+
+def _storable(text: str) -> str:
+    """The text without what no database stores."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _known(row: Row) -> KnownDocument:
+    state: DocumentState = row["state"]
+    complete = row["chunks"] == row["present"]
+    if state == "duplicate":
+        complete = row["original_sha256"] is not None and bytes(row["original_sha256"]) == bytes(row["sha256"])
+    elif state == "failed":
+        complete = False
+    return KnownDocument(
+        row["source"],
+        bytes(row["sha256"]),
+        row["settings"],
+        state,
+        complete,
+        failed=row["error"] is not None,
+        picture=(row["media_type"] or "").startswith("image/"),
+    )
+
+
+def _info(row: Row) -> DocumentInfo:
+    return DocumentInfo(
+        id=row["id"],
+        source=row["source"],
+        state=row["state"],
+        media_type=row["media_type"],
+        size=row["bytes"],
+        title=row["title"],
+        language=row["language"],
+        metadata=row["metadata"],
+        chunks=row["chunks"],
+        characters=row["characters"],
+        embedding_model=row["embedding_model"],
+        tenant=row["tenant"],
+        owner=row["owner"],
+        error=row["error"],
+        error_stage=row["error_stage"],
+        duplicate_of=row["duplicate_of"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _record(row: Row) -> Any:
+    """The record of a chunk, of what is stored of it."""
+    chunk = NewChunk(
+        text=row["text"],
+        start=row["start_character"],
+        end=row["end_character"],
+        prefix_length=row["prefix_length"],
+        tokens=row["tokens"],
+        page=row["page"],
+        headings=tuple(row["headings"] or ()),
+    )
+    return record_of(chunk, row["record_id"], row["chunk_index"], row["chunks"], row["metadata"])

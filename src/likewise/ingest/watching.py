@@ -1,0 +1,77 @@
+"""Keeps a collection as some folders are: ingests what is in them, then what changes, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from likewise.abc.stores import Collection
+from likewise.errors import InvalidArgument, OptionalDependencyError
+from likewise.ingest.pipeline import ingest
+from likewise.ingest.report import IngestReport
+
+__all__ = ["watch_folders"]
+
+#: Changes that come within so many milliseconds of each other are taken together, for so many at most.
+_SETTLE, _MOST = 200, 2_000
+#: How often everything is looked at, should the system have failed to tell of a change.
+RESCAN_SECONDS = 3_600.0
+
+
+class _Changed:
+    """The files that have changed, and those in folders that have."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = {Path(path) for path in paths}
+
+    def __call__(self, path: Path) -> bool:
+        return path in self._paths or any(parent in self._paths for parent in path.parents)
+
+
+def watch_folders(
+    collection: Collection,
+    folders: Iterable[str | os.PathLike[str]],
+    *,
+    stop: threading.Event,
+    reported: Callable[[IngestReport], None] = lambda _: None,
+    rescan: float = RESCAN_SECONDS,
+    **how: Any,
+) -> None:
+    """Ingest what is in the folders, then what changes in them, and delete the documents of files that go, until ``stop`` is set.
+
+    ``how`` is what ``ingest`` takes. ``reported`` is called after each ingestion that did something. ``rescan`` is after how many seconds all
+    files are looked at again, in case the system did not tell of a change. Needs the extra ``ingest``.
+    """
+    try:
+        from watchfiles import Change, watch
+    except ImportError as error:
+        raise OptionalDependencyError("watchfiles", extra="ingest") from error
+    unknown = {"prune", "only", "dry_run"} & how.keys()
+    if unknown:
+        raise InvalidArgument(f"{min(unknown)}= is not for folders that are watched")
+    roots = [Path(folder).resolve() for folder in folders]
+    for root in roots:
+        if not root.is_dir():
+            raise InvalidArgument(f"{str(root)!r} is no folder: only folders are watched")
+    # Watched before they are looked at, so that nothing that happens meanwhile is missed.
+    changes = watch(
+        *roots, stop_event=stop, debounce=_MOST, step=_SETTLE, raise_interrupt=False, yield_on_timeout=True, rust_timeout=500,
+        watch_filter=None, ignore_permission_denied=True,
+    )  # fmt: skip
+    begun, everything = 0.0, True
+    for some in changes:
+        everything = everything or time.monotonic() - begun > rescan
+        if not some and not everything:
+            continue
+        if everything:
+            begun = time.monotonic()
+        gone = everything or any(change is Change.deleted for change, _ in some)
+        only = None if everything else _Changed(path for _, path in some)
+        everything = False
+        report = ingest(collection, [root for root in roots if root.is_dir()], prune=gone, only=only, **how)
+        if report.files > report.unchanged + len(report.skipped) or report.pruned:
+            reported(report)
