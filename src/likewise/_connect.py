@@ -38,6 +38,8 @@ def connect(
     ``embedded:///path``         the same in a directory of your own; ``?version=16`` asks for another major version
     ``postgresql://…``           any PostgreSQL from 14 on that has pgvector 0.7 or newer
     ``memory://``                exact, in this process, gone with it
+    ``faiss+<one of these>``     the same database; searches are answered by replicas of its collections in this process, which FAISS searches.
+                                 Options in the URL's query: ``replica_path``, ``replica_hold``, ``replica_follow``, ``replica_patience``
     ============================ ===================================================================================
 
     ``schema`` is where tables are made, ``max_connections`` bounds the pool. ``keep_running`` leaves an embedded server running
@@ -52,6 +54,22 @@ def connect(
     if url is not None and not isinstance(url, str):
         raise InvalidArgument(f"a URL is text, not {type(url).__name__}; attach() borrows connections and engines")
     scheme = "embedded" if url is None else url.partition(":")[0].lower()
+    if url is not None and scheme.startswith("faiss+"):
+        from likewise.backends.faiss import FaissStore, split_url
+        from likewise.backends.faiss._library import library
+
+        of_record, options = split_url(url)
+        library()  # Missing, it is better missed before anything is opened.
+        inner = connect(
+            of_record,
+            schema=schema,
+            max_connections=max_connections,
+            keep_running=keep_running,
+            query_cache=query_cache,
+            worker=worker,
+            progress=progress,
+        )
+        return FaissStore(inner, options, schema=schema)
     if scheme == "memory":
         from likewise.backends.memory import MemoryStore
 
@@ -87,7 +105,7 @@ def connect(
             raise
         return _with_worker(store, server.url()) if worker else store
     raise InvalidArgument(
-        f"no backend is known for URLs that begin with {scheme[:30]!r}; known are: embedded:///path, postgresql://…, memory://"
+        f"no backend is known for URLs that begin with {scheme[:30]!r}; known are: embedded:///path, postgresql://…, memory://, faiss+postgresql://…"
     )
 
 

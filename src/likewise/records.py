@@ -163,7 +163,8 @@ class SearchExplanation:
     force for the search; ``legs`` are the parts of a fused search by the name of their vector.
 
     A filtered search of an indexed vector is planned: ``estimated`` is how many records the filter was thought to match, ``matching`` how
-    many do, where they were counted.
+    many do, where they were counted. ``by`` says who answered where there is a choice: ``replica``, or ``database: …``
+    with the reason; of a fused search the legs say it where they differ.
     """
 
     plan: str
@@ -172,6 +173,7 @@ class SearchExplanation:
     legs: Mapping[str, SearchExplanation] = field(default_factory=_nothing)
     estimated: int | None = None
     matching: int | None = None
+    by: str | None = None
 
     def __post_init__(self) -> None:
         # The settings are those of a statement that other searches say too.

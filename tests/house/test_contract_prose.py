@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from likewise.abc import AsyncCollection, AsyncVectorStore, Collection, VectorStore
+from likewise.backends.faiss import AsyncFaissCollection, AsyncFaissStore, FaissCollection, FaissStore
 from likewise.backends.memory import AsyncMemoryStore, MemoryStore
 from likewise.backends.memory.collection import MemoryCollection
 from likewise.backends.memory.collection_async import AsyncMemoryCollection
@@ -21,12 +22,16 @@ from likewise.testing.suite_async import AsyncStoreContract
 ROOT = Path(__file__).parents[2]
 SUITES: list[type] = [StoreContract, AsyncStoreContract]
 IMPLEMENTATIONS: list[tuple[type, type]] = [
+    (VectorStore, FaissStore),
     (VectorStore, MemoryStore),
     (VectorStore, PostgresStore),
+    (AsyncVectorStore, AsyncFaissStore),
     (AsyncVectorStore, AsyncMemoryStore),
     (AsyncVectorStore, AsyncPostgresStore),
+    (Collection, FaissCollection),
     (Collection, MemoryCollection),
     (Collection, PostgresCollection),
+    (AsyncCollection, AsyncFaissCollection),
     (AsyncCollection, AsyncMemoryCollection),
     (AsyncCollection, AsyncPostgresCollection),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["meanwhile", "run_apart", "run_blocking", "run_together"]
+__all__ = ["meanwhile", "run_apart", "run_blocking", "run_together", "waited"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +36,14 @@ def run_together(
 ) -> NDArray[np.float32]:
     """The rows of the texts, embedded together with those of others who ask meanwhile; ``BackendTimeout`` when the deadline passes."""
     return batcher.call(embed, texts)
+
+
+def waited(future: Future[None], seconds: float) -> bool:
+    """Whether what another thread does was done within so many seconds; raises what it failed with."""
+    if not wait([future], seconds).done:
+        return False
+    future.result()
+    return True
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["meanwhile", "run_apart", "run_blocking", "run_together"]
+__all__ = ["meanwhile", "run_apart", "run_blocking", "run_together", "waited"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +54,17 @@ async def run_together(
         if isinstance(error, BackendTimeout) or not rows.cancelled():
             raise
         raise BackendTimeout(f"the deadline passed while texts were embedded: {left:.3g} s") from None
+
+
+async def waited(future: Future[None], seconds: float) -> bool:
+    """Whether what another thread does was done within so many seconds; raises what it failed with."""
+    done = asyncio.wrap_future(future)
+    await asyncio.wait([done], timeout=seconds)
+    if not done.done():
+        done.cancel()
+        return False
+    done.result()
+    return True
 
 
 @asynccontextmanager

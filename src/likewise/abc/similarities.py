@@ -93,10 +93,12 @@ class Similarities:
                 odds = (cosine(self.metric, result.distance) - curve.midpoint) / curve.width
                 placed.append((-odds, result.distance, result.id, result))
         placed.sort(key=lambda one: one[:3])
+        legs: dict[str, SearchExplanation] = {name: results.explain() for name, results in found.items()}
+        by = {leg.by for leg in legs.values()}
         return self._ranked(
             (one[3] for one in placed[:top_k]),
             complete=all(results.complete for results in found.values()),
-            explanation=SearchExplanation("fused", legs={name: results.explain() for name, results in found.items()}),
+            explanation=SearchExplanation("fused", legs=legs, by=by.pop() if len(by) == 1 else None),
         )
 
     def _ranked(

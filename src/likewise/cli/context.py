@@ -36,11 +36,11 @@ class Context:
         return url or None
 
     @contextmanager
-    def store(self) -> Iterator[VectorStore]:
-        """The store, open for the block; what takes long, and what the database is warned of, is said on stderr."""
+    def store(self, url: str | None = None) -> Iterator[VectorStore]:
+        """The store, of this URL or the database's, open for the block; what takes long, and what the database is warned of, is said on stderr."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            store = likewise.connect(self.database, progress=self.output.note)
+            store = likewise.connect(url or self.database, progress=self.output.note)
         for warning in caught:
             self.output.note(f"warning: {warning.message}", style="yellow")
         with store:

@@ -32,6 +32,7 @@ COMMANDS = (
     "collections",
     "calibrate",
     "models",
+    "replica",
     "sql",
     "worker",
     "doctor",

@@ -179,6 +179,10 @@ class Image:
         """Whether it holds what the filter is about."""
         return where is None or needed(where) <= self.holds
 
+    def answers_quickly(self, where: Filter | None) -> bool:
+        """Whether the very filter's answer is known: the first search by a field takes some microseconds for each row."""
+        return where is None or self._columns.answered(where)
+
     def answers_include(self, include: Iterable[IncludeField]) -> bool:
         """Whether ``records`` can be had with these fields: vectors always, metadata and content where they are held."""
         wanted = {str(each) for each in include if each != "vector"}
@@ -255,6 +259,23 @@ class Image:
         """The ids of what was found, in its order."""
         return list(found._ids)
 
+    def find(self, ids: Iterable[str]) -> Found:
+        """Those of these rows that are there, as if a search had found them, for ``records``; distances are zero."""
+        with self._lock.reading:
+            chosen = [slot for each in ids if (slot := self._table.slot_of.get(each)) is not None]
+            slots = np.array(chosen, np.int64)
+            payload: dict[Payload, list[bytes | None]] = {
+                each: [column[slot] for slot in chosen] for each, column in self._table.payload.items()
+            }
+            places = {each: index.places_of(slots) for each, index in self._indexes.items()}
+            there = self._table.ids_at(chosen)
+            return Found(slots, np.zeros(len(slots)), True, None, there, payload, self._indexes, places)
+
+    def every_id(self) -> list[str]:
+        """The ids of all rows, in no order."""
+        with self._lock.reading:
+            return list(self._table.slot_of)
+
     def records(self, found: Found, include: Iterable[IncludeField]) -> list[Record]:
         """The records of what was found, in its order, as they were then: with what ``include`` asks for and ``answers_include`` allows."""
         wanted = frozenset(include)
@@ -328,8 +349,8 @@ class Image:
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path) -> None:
-        """Write the image to a file, which replaces the one that is there when it is whole and on the disk.
+    def save(self, path: Path) -> Position:
+        """Write the image to a file, which replaces the one that is there when it is whole and on the disk; the position that it has there.
 
         Commits may be applied meanwhile: they wait for a copy of ids and of what payloads are where, a few milliseconds, and what is written
         is of the moment of that copy. ``LikewiseError`` while it is being filled; ``OSError`` if the file cannot be written.
@@ -351,6 +372,7 @@ class Image:
             with self._lock.writing:
                 for index in indexes.values():
                     index.writers -= 1
+        return position
 
     @classmethod
     def load(cls, path: Path, spec: CollectionSpec, *, holds: frozenset[Payload]) -> Image:

@@ -62,6 +62,7 @@ class LogFeed(Feed):
         self._transactions: Transactions | None = None
         self._answer_due: float | None = None
         self._answered_at = 0.0
+        self._asked = self._told = False
         self._watch: asyncio.Task[None] | None = None
         self._look_soon = asyncio.Event()
         self._failure: LikewiseError | None = None
@@ -138,7 +139,8 @@ class LogFeed(Feed):
                 # If the table or its publication is no more, that is the better error.
                 await self._check(followed)
                 raise
-            if transactions.read > (log_place(commits[-1].position) if commits else told):
+            if self._told or transactions.read > (log_place(commits[-1].position) if commits else told):
+                self._told = False
                 commits.append(Commit(log_position(transactions.read)))
             if self._answer_due is not None and self._answer_due <= time.monotonic():
                 await self._answer(stream)
@@ -163,8 +165,12 @@ class LogFeed(Feed):
             for frame in map(read, frames):
                 if (commit := transactions.take(frame)) is not None:
                     commits.append(commit)
-                elif isinstance(frame, Keepalive) and frame.wants_reply and self._answer_due is None:
-                    self._answer_due = self._answered_at + _ANSWER_SECONDS
+                elif isinstance(frame, Keepalive):
+                    if frame.wants_reply and self._answer_due is None:
+                        self._answer_due = self._answered_at + _ANSWER_SECONDS
+                    if self._asked:
+                        # Who is in a hurry is told where we are even if that is where we were: it shows that the server is there.
+                        self._asked, self._told = False, True
         return commits, taken
 
     async def _answer(self, stream: Replication, *, reply: bool = False) -> None:
@@ -210,6 +216,7 @@ class LogFeed(Feed):
     async def hurry(self) -> None:
         if self._transactions is not None and self._stream is not None:
             self._look_soon.set()
+            self._asked = True
             await self._answer(self._stream, reply=True)
 
     def reached(self, position: Position, wanted: Position) -> bool:

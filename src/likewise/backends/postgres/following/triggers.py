@@ -125,6 +125,7 @@ class TriggerFeed(Feed):
         looked = beaten = float("-inf")
         changed = time.monotonic()
         while True:
+            hurried = self._hurried.is_set()
             self._hurried.clear()
             now = time.monotonic()
             if now - beaten > _BEAT_SECONDS:
@@ -136,7 +137,8 @@ class TriggerFeed(Feed):
             commit = await self._poll(connection, followed, statement)
             if commit.changes:
                 changed = now
-            if commit.changes or commit.position != self._at:
+            # Who is in a hurry is told where we are even if that is where we were: it shows that the server is there.
+            if hurried or commit.changes or commit.position != self._at:
                 self._at = commit.position
                 yield [commit]
             await self._wait(_SOON if now - changed < _QUIET else _IDLE)
