@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.backends.faiss._arrays import Growing, Scaled, apart
-from likewise.backends.faiss._graph import EF_SEARCH, Graph
+from likewise.backends.faiss._graph import EF_SEARCH, Graph, usual_ef_search
 from likewise.backends.faiss._library import library, nearest
 from likewise.backends.faiss._selection import Places, Selection
 from likewise.metrics import Metric
@@ -307,7 +307,7 @@ class VectorIndex:
         if among is not None:
             few = few or there <= min(COMPARED_MOST, COMPARED_PART * self.base)
         if not (exact or few):
-            ef = ef_search or EF_SEARCH
+            ef = ef_search or (usual_ef_search(self.base) if among is None else EF_SEARCH)
             if among is None:
                 parameters = self._usual(graph, max(ef, top_k))
             else:
