@@ -75,7 +75,6 @@ TWINS: tuple[Twin, ...] = (
     Twin("src/likewise/backends/postgres/borrowed_async.py", "src/likewise/backends/postgres/borrowed.py"),
     Twin("src/likewise/backends/faiss/store_async.py", "src/likewise/backends/faiss/store.py"),
     Twin("src/likewise/backends/faiss/collection_async.py", "src/likewise/backends/faiss/collection.py"),
-    Twin("src/likewise/backends/faiss/documents_async.py", "src/likewise/backends/faiss/documents.py"),
     Twin("src/likewise/backends/faiss/_searching_async.py", "src/likewise/backends/faiss/_searching.py"),
     Twin("src/likewise/backends/faiss/verifying_async.py", "src/likewise/backends/faiss/verifying.py"),
     Twin("src/likewise/testing/suite_async.py", "src/likewise/testing/suite.py"),

@@ -100,11 +100,20 @@ class RecordDocuments(Documents):
 
     def forget(self, sources: Sequence[str]) -> int:
         known = self.known(sources)
-        if known:
-            self._collection.delete(where=self._mine(In(Metadata("source"), list(known))))
+        try:
+            if known:
+                self._collection.delete(where=self._mine(In(Metadata("source"), list(known))))
+        finally:
+            self.wrote()
         return len(known)
 
     def store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
+        try:
+            return self._store(documents)
+        finally:
+            self.wrote()
+
+    def _store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
         part = Part(None, None)
         part.blocks = [block for document in documents for block in document.blocks]
         part.rows = sum(map(len, part.blocks))

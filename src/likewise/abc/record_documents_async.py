@@ -99,11 +99,20 @@ class AsyncRecordDocuments(AsyncDocuments):
 
     async def forget(self, sources: Sequence[str]) -> int:
         known = await self.known(sources)
-        if known:
-            await self._collection.delete(where=self._mine(In(Metadata("source"), list(known))))
+        try:
+            if known:
+                await self._collection.delete(where=self._mine(In(Metadata("source"), list(known))))
+        finally:
+            self.wrote()
         return len(known)
 
     async def store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
+        try:
+            return await self._store(documents)
+        finally:
+            self.wrote()
+
+    async def _store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
         part = AsyncPart(None, None)
         part.blocks = [block for document in documents for block in document.blocks]
         part.rows = sum(map(len, part.blocks))

@@ -31,7 +31,6 @@ from likewise.abc.validation import (
 )
 from likewise.backends.faiss._reading import CURRENT, Reading
 from likewise.backends.faiss._searching import Search
-from likewise.backends.faiss.documents import FaissDocuments
 from likewise.backends.faiss.follower import Follower
 from likewise.backends.faiss.replica import Learnt, Replica, ReplicaStatus, Written
 from likewise.backends.faiss.verifying import VerifyReport, verify
@@ -43,6 +42,7 @@ from likewise.records import Include, LoadReport, Page, Record, SearchResults, V
 from likewise.schema import IndexInfo, MetadataIndex, VectorHealth, VectorIndex
 
 if TYPE_CHECKING:
+    from likewise.abc.documents import Documents
     from likewise.backends.faiss.image import Image
 
 __all__ = ["FaissCollection"]
@@ -281,8 +281,10 @@ class FaissCollection(Collection):
     ) -> Page:
         return self._inner.scan(where, cursor=cursor, limit=limit, include=include)
 
-    def documents(self, *, tenant: str = "", owner: str = "") -> FaissDocuments:
-        return FaissDocuments(self, self._inner.documents(tenant=tenant, owner=owner), self._wrote)
+    def documents(self, *, tenant: str = "", owner: str = "") -> Documents:
+        documents = self._inner.documents(tenant=tenant, owner=owner)
+        documents.wrote = self._wrote
+        return documents
 
     # --- searching --------------------------------------------------------------------------------------------------------------
 

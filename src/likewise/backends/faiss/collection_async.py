@@ -30,7 +30,6 @@ from likewise.abc.validation import (
 )
 from likewise.backends.faiss._reading import CURRENT, Reading
 from likewise.backends.faiss._searching_async import AsyncSearch
-from likewise.backends.faiss.documents_async import AsyncFaissDocuments
 from likewise.backends.faiss.follower import Follower
 from likewise.backends.faiss.replica import Learnt, Replica, ReplicaStatus, Written
 from likewise.backends.faiss.verifying_async import VerifyReport, verify
@@ -42,6 +41,7 @@ from likewise.records import Include, LoadReport, Page, Record, SearchResults, V
 from likewise.schema import IndexInfo, MetadataIndex, VectorHealth, VectorIndex
 
 if TYPE_CHECKING:
+    from likewise.abc.documents_async import AsyncDocuments
     from likewise.backends.faiss.image import Image
 
 __all__ = ["AsyncFaissCollection"]
@@ -280,8 +280,10 @@ class AsyncFaissCollection(AsyncCollection):
     ) -> Page:
         return await self._inner.scan(where, cursor=cursor, limit=limit, include=include)
 
-    def documents(self, *, tenant: str = "", owner: str = "") -> AsyncFaissDocuments:
-        return AsyncFaissDocuments(self, self._inner.documents(tenant=tenant, owner=owner), self._wrote)
+    def documents(self, *, tenant: str = "", owner: str = "") -> AsyncDocuments:
+        documents = self._inner.documents(tenant=tenant, owner=owner)
+        documents.wrote = self._wrote
+        return documents
 
     # --- searching --------------------------------------------------------------------------------------------------------------
 

@@ -128,7 +128,10 @@ class PostgresDocuments(Documents):
             lost += [row["record_id"] for row in pictures]
             incomplete.update(row["document_id"] for row in pictures)
             texts = [row for row in found if row["text"] is not None]
-            self._collection.upsert(_record(row) for row in texts)
+            try:
+                self._collection.upsert(_record(row) for row in texts)
+            finally:
+                self.wrote()
             with self._database.transaction(collection=self._collection.name) as connection:
                 run(
                     connection,

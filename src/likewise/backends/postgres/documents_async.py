@@ -131,7 +131,10 @@ class AsyncPostgresDocuments(AsyncDocuments):
             lost += [row["record_id"] for row in pictures]
             incomplete.update(row["document_id"] for row in pictures)
             texts = [row for row in found if row["text"] is not None]
-            await self._collection.upsert(_record(row) for row in texts)
+            try:
+                await self._collection.upsert(_record(row) for row in texts)
+            finally:
+                self.wrote()
             async with self._database.transaction(collection=self._collection.name) as connection:
                 await run(
                     connection,
