@@ -1,6 +1,6 @@
 """The replica's index beside others in this process: comparing all, FAISS's graph by hand, usearch, and qdrant-edge for filters.
 
-    python benchmarks/replica_index.py [--rows 50000] [--queries 200] [--vectors vectors.npy | --texts lines.txt] [--engines image,faiss,usearch,qdrant]
+    python benchmarks/replica_index.py [--rows 50000] [--queries 200] [--vectors vectors.npy | --texts lines.txt] [--engines faiss,usearch,qdrant_edge]
 
 Each graph has 32 links and 128 candidates when it is built. For each engine the least dial that reaches recall@10 of 0.95 is looked for; then all of
 them answer the same queries one after the other, the order turning with each query. What is not installed is left out. Queries are vectors that are not
