@@ -68,7 +68,7 @@ class Graph:
     def reserve(self, count: int) -> None:
         """Make room for so many vectors in all, before the first: what grows piece by piece is copied, and takes twice the memory then."""
         codes = library().downcast_index(self.index.storage).codes
-        codes.resize(count * self.dimension * 4)
+        _make_room(codes, count * self.dimension * 4)
         codes.resize(0)
 
     def build(self, blocks: list[NDArray[np.float32]]) -> None:
@@ -80,7 +80,7 @@ class Graph:
         faiss = library()
         count = sum(map(len, blocks))
         storage = faiss.downcast_index(self.index.storage)
-        storage.codes.resize(count * self.dimension * 4)
+        _make_room(storage.codes, count * self.dimension * 4)
         place = faiss.rev_swig_ptr(storage.get_xb(), count * self.dimension).reshape(count, self.dimension)
         blocks.reverse()
         first = 0
@@ -91,6 +91,7 @@ class Graph:
         # The vectors are where ``add`` copies them to: it is given that very place, so that they are not in memory twice.
         self._rows = None
         self.index.add_c(count, storage.get_xb())
+        _double_room(self.index.hnsw.neighbors)
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Add vectors, on all processors if there are more than a hundred."""
@@ -148,11 +149,31 @@ class Graph:
         ):
             raise ValueError("its links are those of another graph")
         storage = faiss.IndexFlat(dimension, index.metric_type)
-        storage.codes.resize(count * dimension * 4)
+        _make_room(storage.codes, count * dimension * 4)
         storage.ntotal = count
         storage.this.disown()
         index.storage = storage
         index.own_fields = True
+        _double_room(index.hnsw.neighbors)
         index.hnsw.efConstruction = EF_CONSTRUCTION
         graph.index = index
         return graph
+
+
+def _make_room(codes: Any, size: int) -> None:
+    """Make an empty vector of C++ so many bytes long, with room for a quarter more that takes no memory before it is used.
+
+    Such vectors have no more room than they were asked for at once, and double it when they grow, for which all is copied: so this one grows
+    while it is short. Without the room the first vectors that come later have all of them copied while searches wait.
+    """
+    short = size * 5 // 8
+    codes.resize(short)
+    codes.resize(short + 1)
+    codes.resize(size)
+
+
+def _double_room(links: Any) -> None:
+    """The same for a vector that is as long as it is: it is copied once, now that nobody waits."""
+    size = links.size()
+    links.resize(size + 1)
+    links.resize(size)
