@@ -175,6 +175,22 @@ def test_a_copy_is_passed_over_and_takes_the_place_of_its_original(
     assert contents(notes) == {"b.txt#0": "the same", "c.txt#0": "another"}
 
 
+def test_a_copy_is_stored_when_its_original_says_something_else(notes: Collection, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("the same")
+    ingest(notes, [tmp_path], base=tmp_path)
+    (tmp_path / "a.txt").write_text("another")
+    report = ingest(notes, [tmp_path], base=tmp_path)
+    assert (report.stored, report.unchanged, report.duplicates, report.files) == (2, 0, 0, 2)
+    assert contents(notes) == {"a.txt#0": "another", "b.txt#0": "the same"}
+    # What was in a file moves to one that comes before it.
+    (tmp_path / "b.txt").write_text("a third")
+    (tmp_path / "0.txt").write_text("the same")
+    report = ingest(notes, [tmp_path], base=tmp_path)
+    assert (report.stored, report.unchanged, report.duplicates, report.files) == (2, 1, 0, 3)
+    assert contents(notes) == {"0.txt#0": "the same", "a.txt#0": "another", "b.txt#0": "a third"}
+
+
 def test_a_document_becomes_a_copy_and_its_records_go(notes: Collection, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one")
     (tmp_path / "b.txt").write_text("two")

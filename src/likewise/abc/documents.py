@@ -136,6 +136,10 @@ class Documents(ABC):
         """Sources of this tenant's documents, in the order of code points, those after a source; empty at the end."""
 
     @abstractmethod
+    def orphans(self) -> list[str]:
+        """Sources of this tenant's documents that are copies of what has changed or gone meanwhile, so that nothing holds their content."""
+
+    @abstractmethod
     def forget(self, sources: Sequence[str]) -> int:
         """Delete this tenant's documents with these sources and their records; how many documents there were."""
 

@@ -135,6 +135,10 @@ class AsyncDocuments(ABC):
         """Sources of this tenant's documents, in the order of code points, those after a source; empty at the end."""
 
     @abstractmethod
+    async def orphans(self) -> list[str]:
+        """Sources of this tenant's documents that are copies of what has changed or gone meanwhile, so that nothing holds their content."""
+
+    @abstractmethod
     async def forget(self, sources: Sequence[str]) -> int:
         """Delete this tenant's documents with these sources and their records; how many documents there were."""
 

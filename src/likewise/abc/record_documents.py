@@ -98,6 +98,9 @@ class RecordDocuments(Documents):
         records = self._records(Exists(Metadata("source")))
         return sorted({str(record.metadata["source"]) for record in records})
 
+    def orphans(self) -> list[str]:
+        return []  # copies leave no trace here; the next ingestion meets them as new
+
     def forget(self, sources: Sequence[str]) -> int:
         known = self.known(sources)
         try:

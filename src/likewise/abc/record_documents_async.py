@@ -97,6 +97,9 @@ class AsyncRecordDocuments(AsyncDocuments):
         records = await self._records(Exists(Metadata("source")))
         return sorted({str(record.metadata["source"]) for record in records})
 
+    async def orphans(self) -> list[str]:
+        return []  # copies leave no trace here; the next ingestion meets them as new
+
     async def forget(self, sources: Sequence[str]) -> int:
         known = await self.known(sources)
         try:

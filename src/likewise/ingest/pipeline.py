@@ -163,6 +163,8 @@ class _Run:
         #: Files that failed, by their sources: their copies fail with them.
         self._failed: dict[str, Trouble] = {}
         self._storing: tuple[Future[StoreReport], Sequence[NewDocument | Trouble], Mapping[str, Trouble]] | None = None
+        #: Files that were found to be copies.
+        self._copied: set[str] = set()
         self._sampled = 0.0
 
     def go(
@@ -182,18 +184,23 @@ class _Run:
             ThreadPoolExecutor(1, "likewise-store") as self._writer,
         ):
             try:
-                for document in self._cut(files, parsing):
-                    self._batch.append(document)
-                    if self._is_full():
-                        self._flush()
-                self._flush()
-                self._stored()
+                self._take(files, parsing)
+                if not self._dry:
+                    self._take(self._orphaned(roots, only), parsing)
             finally:
                 # On an error nobody waits for what has not begun.
                 parsing.shutdown(wait=False, cancel_futures=True)
         if self._dry and self._sampled:
             self._report.estimated_seconds = self._sampled * self._report.records
         return self._report
+
+    def _take(self, files: Iterator[Path], parsing: ThreadPoolExecutor) -> None:
+        for document in self._cut(files, parsing):
+            self._batch.append(document)
+            if self._is_full():
+                self._flush()
+        self._flush()
+        self._stored()
 
     # --- what there is to do ------------------------------------------------------------------------------------------------------
 
@@ -203,6 +210,20 @@ class _Run:
                 yield path
             else:
                 self._report.skipped.append(FileFailure(str(path), problem))
+
+    def _orphaned(self, roots: Sequence[Path], only: Callable[[Path], bool] | None) -> Iterator[Path]:
+        """Copies, among these files, of what has changed or gone: they are stored themselves now, and are counted as that alone."""
+        orphans = set(self._documents.orphans())
+        if not orphans:
+            return
+        self._ahead = {}
+        for path, problem in find_files(roots):
+            if problem is None and (source := self._cutter.source(path)) in orphans:
+                if source in self._copied:
+                    self._report.duplicates -= 1
+                elif only is None or only(path):
+                    self._report.unchanged -= 1
+                yield path
 
     def _prune(self, roots: Sequence[Path]) -> None:
         """Delete the documents of files that are gone from these folders. Where a name does not tell its file, it is let be."""
@@ -341,6 +362,7 @@ class _Run:
                 report.failed.append(FileFailure(str(path), trouble.reason, trouble.stage))
             elif isinstance(one, NewDocument) and one.duplicate_of is not None:
                 report.duplicates += 1
+                self._copied.add(one.source)
             elif isinstance(one, NewDocument):
                 report.stored += 1
                 report.characters += one.characters

@@ -166,6 +166,9 @@ class PostgresDocuments(Documents):
         found = self._fetch("sources", tenant=self._tenant, after=after, limit=_MOST_LISTED)
         return [row["source"] for row in found]
 
+    def orphans(self) -> list[str]:
+        return [row["source"] for row in self._fetch("orphans", tenant=self._tenant)]
+
     def forget(self, sources: Sequence[str]) -> int:
         with self._changing() as connection:
             return run(connection, self._statement("forget", sources=list(sources), tenant=self._tenant))

@@ -169,6 +169,9 @@ class AsyncPostgresDocuments(AsyncDocuments):
         found = await self._fetch("sources", tenant=self._tenant, after=after, limit=_MOST_LISTED)
         return [row["source"] for row in found]
 
+    async def orphans(self) -> list[str]:
+        return [row["source"] for row in await self._fetch("orphans", tenant=self._tenant)]
+
     async def forget(self, sources: Sequence[str]) -> int:
         async with self._changing() as connection:
             return await run(connection, await self._statement("forget", sources=list(sources), tenant=self._tenant))
