@@ -409,6 +409,13 @@ def test_what_analysts_ask(store: PostgresStore, notes: Collection, tmp_path: Pa
     assert sql(store, "select source from likewise.search_chunks('water', 10, 'others')") == []
 
 
+def test_a_chunk_of_megabytes_is_stored(store: PostgresStore, notes: Collection, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("storks " + " ".join(f"word{n}" for n in range(300_000)))
+    report = ingest(notes, [tmp_path], base=tmp_path, max_characters=10_000_000)
+    assert (report.records, report.failed) == (1, [])
+    assert sql(store, "select source from likewise.search_chunks('storks')") == [("a.txt",)]
+
+
 def test_pages_of_documents(notes: Collection, tmp_path: Path) -> None:
     for n in range(5):
         (tmp_path / f"{n}.txt").write_text(str(n))

@@ -7,9 +7,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $function$
-    select m.document_id, d.source, m.chunk_index, m.record_id, ts_rank(to_tsvector('simple', m.text), q.query) as rank, m.text, m.page, m.headings
+    select m.document_id, d.source, m.chunk_index, m.record_id, ts_rank(to_tsvector('simple', left(m.text, 100000)), q.query) as rank, m.text, m.page, m.headings
     from websearch_to_tsquery('simple', words) as q (query)
-    join likewise.vector_metadata as m on to_tsvector('simple', m.text) @@ q.query
+    join likewise.vector_metadata as m on to_tsvector('simple', left(m.text, 100000)) @@ q.query
     join likewise.documents as d on d.id = m.document_id
     where search_chunks.collection is null or m.collection = search_chunks.collection
     order by rank desc, m.document_id, m.chunk_index

@@ -59,7 +59,8 @@ create table likewise.vector_metadata (
 
 create index vector_metadata_content_hash on likewise.vector_metadata (schema_name, collection, content_hash);
 create index vector_metadata_created_at on likewise.vector_metadata (created_at);
-create index vector_metadata_words on likewise.vector_metadata using gin (to_tsvector('simple', text));
+-- Of very long texts the beginning: a tsvector has at most a megabyte.
+create index vector_metadata_words on likewise.vector_metadata using gin (to_tsvector('simple', left(text, 100000)));
 
 comment on table likewise.vector_metadata is 'The chunks of documents: each is one record of a collection';
 comment on column likewise.vector_metadata.record_id is 'The id of its record in the collection';
