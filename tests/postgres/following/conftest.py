@@ -10,6 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from likewise.testing.database import empty_database
+
 from .helpers import How
 
 
@@ -24,8 +26,20 @@ def how(request: pytest.FixtureRequest) -> How:
 def url(fresh_database_url: str) -> Iterator[str]:
     """An empty database; at the end no slot of it is left."""
     yield fresh_database_url
-    with psycopg.connect(fresh_database_url, autocommit=True) as connection:
-        # A connection that was closed takes its slot with it, a moment later.
+    without_slots(fresh_database_url)
+
+
+@pytest.fixture
+def url_16(postgres_16_server: str) -> Iterator[str]:
+    """The same on PostgreSQL 16."""
+    with empty_database(postgres_16_server) as url:
+        yield url
+        without_slots(url)
+
+
+def without_slots(url: str) -> None:
+    """A database with a slot cannot be dropped. A connection that was closed takes its slot with it, a moment later."""
+    with psycopg.connect(url, autocommit=True) as connection:
         for _ in range(100):
             left = connection.execute(
                 "select slot_name, active_pid from pg_replication_slots where database = current_database()"

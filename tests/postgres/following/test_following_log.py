@@ -427,7 +427,7 @@ async def test_a_position_is_never_too_early_and_soon_reached(
     request: pytest.FixtureRequest, commit: str, version: int
 ) -> None:
     """Whatever others see committed is in the copy that has reached the position; also if their commits need not be on disk yet."""
-    url = request.getfixturevalue("url" if version == 18 else "database_16_url")
+    url = request.getfixturevalue("url" if version == 18 else "url_16")
     async with opened(url) as collection, following(collection, "log") as copy:
         waits = []
         with psycopg.connect(url, autocommit=True) as connection:
