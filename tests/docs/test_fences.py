@@ -32,7 +32,13 @@ def runnable(name: str) -> list[Fence]:
     return [fence for fence in PAGES[name].fences if fence.language in RUN and fence.not_run is None]
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if runnable(name)])
+#: Pages whose programs take more than a few seconds.
+SLOW = {"README.md", "docs/howto/command-line.md", "docs/howto/documents.md"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in PAGES if runnable(name)]
+)
 def test_the_fences_of_a_page_run(name: str, postgres_server: str, request: pytest.FixtureRequest) -> None:
     if name in WITH_DBLINK:
         postgres_server = request.getfixturevalue("dblink_server")

@@ -214,7 +214,8 @@ def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "GRAPH_FROM", 40)
     monkeypatch.setattr(index, "TAIL", 8)
     monkeypatch.setattr(_renewal, "_DEAD", 4)
-    for name in ("COMPARED_PART", "COMPARED_ALWAYS"):
+    monkeypatch.setattr(index, "VERY_FEW", 5)
+    for name in ("COMPARED_FOR_EACH", "COMPARED_ALWAYS"):
         monkeypatch.setattr(index, name, 0)
 
 

@@ -161,6 +161,7 @@ BOUNDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["database_url", "database_16_url"])
 def test_the_bounds_are_the_same(server: str, request: pytest.FixtureRequest) -> None:
     for _, truth, tested in datasets(request.getfixturevalue(server), 1, 2):

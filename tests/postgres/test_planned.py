@@ -183,6 +183,7 @@ def test_every_kind_of_index_and_vector(fresh_database_url: str, quantization: s
             assert plan in found[-1].explain().plan
 
 
+@pytest.mark.slow
 def test_wrong_guesses_are_noticed_and_mended(fresh_database_url: str) -> None:
     """The server knows nothing of the table at first; then what it knew is no longer so."""
     with likewise.connect(fresh_database_url) as store:

@@ -105,6 +105,7 @@ def measured_at(url: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_remembered_until_the_collection_is_another(
     opened: VectorStore, fresh_database_url: str
 ) -> None:

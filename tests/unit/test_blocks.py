@@ -276,7 +276,6 @@ def test_the_quick_way_is_taken_for_ordinary_rows(monkeypatch: pytest.MonkeyPatc
         {"ids": ["a"], "vectors": {}, "content": iter("a")},
         {"ids": ["a"], "vectors": {}, "modality": []},
     ],
-    ids=repr,
 )
 def test_columns_that_are_none_are_refused(columns: Mapping[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match=r"column|sequence"):

@@ -113,6 +113,7 @@ class World:
         return self.image._indexes[""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "metric"), [(20_000, "cosine"), (7_000, "l2"), (7_000, "inner_product")])
 def test_the_graph_finds_what_there_is_through_changes(count: int, metric: MetricName, tmp_path: Path) -> None:
     world = World(count, metric)
@@ -145,6 +146,17 @@ def test_the_graph_finds_what_there_is_through_changes(count: int, metric: Metri
     assert len(world.image.search("", world.queries, 10)) == len(world.queries)
 
 
+def test_what_is_remembered_of_filters_is_bounded() -> None:
+    """Sixty filters, each of which half of the rows match, leave what a few of them take."""
+    world = World(20_000)
+    for part in range(20, 80):
+        world.image.search("", world.queries[:1], 10, where=Metadata("part") < part)
+        world.image.search("", world.queries[:1], 10, where=Metadata("part") == part)
+    assert sum(each.memory for _, each in world.index._selections.values()) <= 1_200_000
+    assert sum(slots.nbytes for _, slots in world.image._columns._answers.values()) <= 1_200_000
+    assert world.image.memory["columns"] <= 1_500_000
+
+
 def test_exact_and_ef_search_are_obeyed() -> None:
     world = World(8_000)
     exact = world.image.search("", world.queries, 10, exact=True)
@@ -157,6 +169,31 @@ def test_exact_and_ef_search_are_obeyed() -> None:
 
     assert hits(10) < hits(400)
     assert hits(400) >= 495
+
+
+def test_a_filter_that_goes_with_the_vectors_leaves_nobody_without_neighbours() -> None:
+    """The rows of a section are all of a query's neighbours, some, or none; each query finds what there is."""
+    vectors, queries = clustered(20_000, 1), clustered(100, 2)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    sections = np.argmax(vectors @ clustered(4, 3).T, axis=1)
+    image = Image(CollectionSpec("big", dimension=DIMENSION), holds=frozenset({"metadata"}))
+    ids = [f"r{i}" for i in range(len(vectors))]
+    image.fill(Rows(ids, {"": vectors}, {}, {"metadata": [b'{"section": %d}' % section for section in sections]}))
+    image.filled(Position("0"))
+    along_the_graph = 0
+    for section in range(4):
+        rows = np.flatnonzero(sections == section)
+        assert 2_000 < len(rows) < 10_000
+        near = rows[np.argsort(-(queries @ vectors[rows].T), axis=1)[:, :10]]
+        hits = []
+        for found, wanted in zip(
+            image.search("", queries, 10, where=Metadata("section") == section), near, strict=True
+        ):
+            along_the_graph += not found.exact
+            hits.append(len({int(each[1:]) for each in image.ids(found)} & set(wanted.tolist())))
+        assert min(hits) >= 5
+        assert sum(hits) >= 960
+    assert 50 <= along_the_graph <= 350, "and where a query has none of them near it, all of them are compared"
 
 
 def test_more_than_are_met_are_found_all_the_same() -> None:

@@ -97,6 +97,7 @@ def test_memory_is_bounded() -> None:
         assert pool.parse(b"fine", path=Path("x")).text
 
 
+@pytest.mark.slow
 def test_each_scanned_page_has_the_time_of_a_document_up_to_the_limit_of_scans() -> None:
     with ParserPool(seconds=1.5, limits=Limits(scans=8), parser=HERE + "behave") as pool:
         started = time.monotonic()

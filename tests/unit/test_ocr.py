@@ -57,6 +57,7 @@ def test_a_picture_that_lies_on_its_side_or_stands_on_its_head(angle: int, pool:
     assert words(parsed).split("\n") == [line.replace(" ", "") for line in lines]
 
 
+@pytest.mark.slow
 @needs_ocr
 def test_white_on_black_black_on_nothing_and_a_narrow_strip(pool: ParserPool) -> None:
     assert words(read(pool, documents.drawn("White on black", paper="black", ink="white"))) == "Whiteonblack"

@@ -47,6 +47,7 @@ def test_every_document_is_read_or_refused() -> None:
     assert detected.count("en") > len(detected) // 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("rapidocr") is None, reason="the extra ocr is not installed")
 def test_scans_among_them_are_read_and_what_is_no_scan_is_not() -> None:
     scan = CORPUS / "apache-tika" / "pdf" / "testOCR.pdf"

@@ -103,6 +103,7 @@ def bomb(side: int) -> bytes:
     return b"%PDF-1.4\n" + body + b"trailer\n<</Root 1 0 R/Size 6>>\n%%EOF\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there the address space is bounded")
 def test_a_picture_in_a_page_that_decodes_to_gigabytes() -> None:
     with ParserPool(memory=256 * 1024 * 1024, seconds=30) as pool:

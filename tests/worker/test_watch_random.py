@@ -129,10 +129,12 @@ def seed() -> int:
     return chosen
 
 
+@pytest.mark.slow
 def test_a_thousand_changes_with_workers_killed(fresh_database_url: str, seed: int) -> None:
     exercise(fresh_database_url, 1_000, seed)
 
 
+@pytest.mark.slow
 def test_the_same_on_postgresql_16(postgres_16_server: str, seed: int) -> None:
     with empty_database(postgres_16_server) as url:
         exercise(url, 200, seed)

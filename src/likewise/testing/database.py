@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -18,6 +20,9 @@ from psycopg import sql
 from likewise.backends.postgres.embedded import EmbeddedServer
 
 __all__ = ["empty_database", "server_url"]
+
+#: How long a database may have a replication slot whose connection was closed.
+_SLOTS_SECONDS = 10.0
 
 
 @contextmanager
@@ -43,4 +48,19 @@ def empty_database(server: str) -> Iterator[str]:
         yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
+            _drop(connection, name)
+
+
+def _drop(connection: psycopg.Connection[Any], name: str) -> None:
+    """Drop a database, whoever is connected to it."""
+    until = time.monotonic() + _SLOTS_SECONDS
+    while True:
+        try:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        except psycopg.errors.ObjectInUse:
+            # A connection that was closed takes its replication slot with it, but only a moment later.
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from likewise.backends.faiss._library import library
 
-__all__ = ["EF_SEARCH", "Graph", "usual_ef_search"]
+__all__ = ["Graph", "usual_ef_search"]
 
 #: Links of each vector above the lowest layer (twice as many there), and candidates when a vector is linked.
 M = 32
 EF_CONSTRUCTION = 128
-#: How many candidates a search looks at in large graphs, and with a filter; and in those of up to so many vectors.
-EF_SEARCH = 40
+#: How many candidates a search looks at in large graphs; and in those of up to so many vectors.
+_EF_SEARCH = 40
 _EF_SEARCH_SMALL, _SMALL = 28, 100_000
 #: Seconds that a step of building may take.
 STEP = 0.01
@@ -27,7 +27,7 @@ STEP = 0.01
 
 def usual_ef_search(vectors: int) -> int:
     """How many candidates a search without a filter looks at in a graph of so many vectors: recall@10 is 0.95 and more then."""
-    return _EF_SEARCH_SMALL if vectors <= _SMALL else EF_SEARCH
+    return _EF_SEARCH_SMALL if vectors <= _SMALL else _EF_SEARCH
 
 
 class Graph:

@@ -33,26 +33,37 @@ class Places:
 
 
 class Selection:
-    """Vectors to search among: places in the graph, and rows of the tail."""
+    """Vectors to search among: places in the graph, and rows of the tail, which begins at the place ``first``."""
 
-    __slots__ = ("_base", "_bits", "main", "parameters", "tail")
+    __slots__ = ("_base", "_bits", "few", "first", "main", "tail")
 
-    def __init__(self, main: Places, tail: Places, base: int) -> None:
+    def __init__(self, main: Places, tail: Places, base: int, first: int) -> None:
         self.main = main
         self.tail = tail
+        self.first = first
+        #: Where they are very few: all of them as they were given, and their lengths, once they have been wanted.
+        self.few: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         self._base = base
         self._bits: NDArray[np.uint8] | None = None
-        #: For the graph, by how many candidates it is to look at.
-        self.parameters: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self.main) + len(self.tail)
 
     @property
-    def bits(self) -> NDArray[np.uint8]:
-        """A bit for each place in the graph."""
+    def places(self) -> NDArray[np.int64]:
+        """The places of all of them, ascending."""
+        return np.concatenate((self.main.rows, self.tail.rows + self.first))
+
+    @property
+    def memory(self) -> int:
+        """The bytes that are held, or will be when it is used."""
+        few = sum(each.nbytes for each in self.few or ())
+        return self.main.rows.nbytes + self.tail.rows.nbytes + self._base // 8 + few
+
+    def has(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these places in the graph are the selection's."""
         if self._bits is None:
             members = np.zeros(self._base, np.bool_)
             members[self.main.rows] = True
             self._bits = np.packbits(members, bitorder="little")
-        return self._bits
+        return np.asarray(self._bits[places >> 3] >> (places & 7).astype(np.uint8) & 1, np.bool_)

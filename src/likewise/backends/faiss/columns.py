@@ -27,6 +27,8 @@ _STEP = 2_048
 _MOST_COLUMNS = 64
 _MOST_MASKS = 8
 _MOST_ANSWERS = 64
+#: The bytes that answers may take for each row, and in any case.
+_ANSWERS_ROW, _ANSWERS_LEAST = 48, 1_000_000
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -99,6 +101,9 @@ class Columns:
             mask[self._table.free] = False
             found = np.flatnonzero(mask)
             self._answers.pop(key, None)
+            room = max(_ANSWERS_LEAST, _ANSWERS_ROW * len(self._table)) - found.nbytes
+            while self._answers and sum(slots.nbytes for _, slots in self._answers.values()) > room:
+                del self._answers[next(iter(self._answers))]
             _keep(self._answers, key, (self.version, found), _MOST_ANSWERS)
             return found
 

@@ -35,7 +35,8 @@ __all__ = ["DamagedImage", "Drift", "Found", "Image", "digest"]
 _DIGESTED = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that takes a call for each field, and this is made for each search.
+@dataclass(slots=True)
 class Found:
     """What a search found: nearest first, equal distances in the order of ids. ``Image.ids`` and ``Image.records`` say what it is.
 

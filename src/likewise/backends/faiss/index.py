@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.backends.faiss._arrays import Growing, Scaled, apart
-from likewise.backends.faiss._graph import EF_SEARCH, Graph, usual_ef_search
+from likewise.backends.faiss._distances import distances, lengths
+from likewise.backends.faiss._graph import Graph, usual_ef_search
 from likewise.backends.faiss._library import library, nearest
 from likewise.backends.faiss._selection import Places, Selection
 from likewise.metrics import Metric
@@ -29,14 +30,16 @@ GRAPH_FROM = 5_000
 TAIL = 2_048
 #: A cosine is an inner product of vectors of length 1. One that is as near to it as this is held as it is, bit for bit.
 UNIT = 1e-4
-#: A filter's rows are compared one by one if they are at most this part of all, and not more than so many; or if they are very few.
-COMPARED_PART = 0.15
-COMPARED_MOST = 50_000
+#: Of so few rows of a filter there are copies for its next searches.
+VERY_FEW = 64
+#: So few rows are always compared one by one; and of a filter's rows, at most so many for each candidate that the graph would look at.
 COMPARED_ALWAYS = 2_000
-#: A filter that has to do with the vectors leaves fewer of a query's neighbours than it leaves of all: so much more is looked at.
-WIDER = 2.0
-_MOST_EF = 4_096
-_MOST_SELECTIONS = 64
+COMPARED_FOR_EACH = 20
+#: With a filter so much more is looked at than would be enough if its rows were everywhere alike, as they never are; and what is enough.
+AHEAD, ENOUGH = 1.25, 0.75
+_MOST_SELECTIONS = _MOST_PARAMETERS = 64
+#: The bytes that selections may take in any case; more where the vectors take 32 times as many.
+_REMEMBERED = 1_000_000
 _EPSILON = 2.0**-24
 _BATCH = 4_096
 #: In place of a place: the slot has no vector; or one of zeros only under cosine, which has no distance to anything.
@@ -44,7 +47,8 @@ NONE, ZERO = -1, -2
 _NOTHING = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that takes a call for each field, and this is made for each search.
+@dataclass(slots=True)
 class Near:
     """What is near: slots, places and exact distances, at least as many as asked for where there are so many, in no order."""
 
@@ -99,6 +103,7 @@ class VectorIndex:
         # Made when they are needed, and forgotten with every change.
         self._live_tail: Places | None = None
         self._live_main: Places | None = None
+        self._live_bits: NDArray[np.uint8] | None = None
         self._parameters: dict[int, Any] = {}
         self._selections: dict[int, tuple[NDArray[np.int64], Selection]] = {}
 
@@ -163,6 +168,7 @@ class VectorIndex:
 
     def _forget(self) -> None:
         self._live_tail = self._live_main = None
+        self._live_bits = None
         self._parameters = {}
         self._selections = {}
 
@@ -281,15 +287,18 @@ class VectorIndex:
     ) -> Near:
         """What is nearest to a query, of all vectors or of those of a selection."""
         wide = query.astype(np.float64)
+        if among is not None and 0 < len(among) <= VERY_FEW:
+            return self._near_few(wide, among)
         if self.metric is Metric.COSINE:
             near = (wide / math.sqrt(wide.dot(wide))).astype(np.float32)
         else:
             near = np.ascontiguousarray(query, np.float32)
         if self.graph is None:
             return self._near(wide, self._compare_tail(near, top_k, among), exact=True)
-        main, compared = self._search_main(self.graph, near, top_k, among, exact=exact, ef_search=ef_search)
-        tail = self._compare_tail(near, top_k, among)
-        return self._near(wide, np.concatenate((main, tail)) if len(tail) else main, exact=compared)
+        found, compared = self._search_main(self.graph, near, top_k, among, exact=exact, ef_search=ef_search)
+        if self.slots.count > self.base:
+            found = np.concatenate((found, self._compare_tail(near, top_k, among)))
+        return self._near(wide, found, exact=compared)
 
     def _search_main(
         self,
@@ -303,20 +312,12 @@ class VectorIndex:
     ) -> tuple[NDArray[np.int64], bool]:
         """Places in the graph, and whether all were compared."""
         there = self.base - self.dead_main if among is None else len(among.main)
-        few = there <= max(top_k, COMPARED_ALWAYS)
-        if among is not None:
-            few = few or there <= min(COMPARED_MOST, COMPARED_PART * self.base)
-        if not (exact or few):
-            ef = ef_search or (usual_ef_search(self.base) if among is None else EF_SEARCH)
+        if not exact and there > max(top_k, COMPARED_ALWAYS):
+            wanted = max(top_k, ef_search or usual_ef_search(self.base))
             if among is None:
-                parameters = self._usual(graph, max(ef, top_k))
+                found = graph.search(query, top_k + 4, self._looking_at(graph, wanted))
             else:
-                # So many candidates that as many of them match as are looked at without a filter.
-                wide = min(_MOST_EF, int(WIDER * max(ef, top_k) * self.base / there))
-                parameters = among.parameters.get(wide)
-                if parameters is None:
-                    parameters = among.parameters[wide] = graph.parameters(wide, among.bits)
-            found = graph.search(query, top_k + 4, parameters)
+                found = self._walk(graph, query, top_k, wanted, among)
             if len(found) >= top_k:
                 return found, False
         if among is not None:
@@ -325,13 +326,36 @@ class VectorIndex:
             self._live_main = Places(np.flatnonzero(self.slots.rows[: self.base] >= 0))
         return self._compare_part(graph.rows, query, top_k, self._live_main if self.dead_main else None), True
 
-    def _usual(self, graph: Graph, ef_search: int) -> Any:
-        """The parameters without a filter, which are the same until a vector in the graph dies."""
-        known = self._parameters
-        if ef_search not in known:
-            bits = np.packbits(self.slots.rows[: self.base] >= 0, bitorder="little") if self.dead_main else None
-            known[ef_search] = graph.parameters(ef_search, bits)
-        return known[ef_search]
+    def _walk(
+        self, graph: Graph, query: NDArray[np.float32], top_k: int, wanted: int, among: Selection
+    ) -> NDArray[np.int64]:
+        """Places of a selection along the graph; none where comparing all of them is quicker.
+
+        The nearest of all are looked for, until enough of them are the selection's: how many of them are tells what part of this query's
+        neighbours a filter leaves, which may be all, or none, whatever part of all rows it leaves.
+        """
+        enough = max(top_k, math.ceil(ENOUGH * wanted))
+        width = AHEAD * wanted * self.base / len(among.main)
+        while width < self.base and width * COMPARED_FOR_EACH < len(among.main):
+            # One of few widths, so that what FAISS wants to know is made once.
+            rounded = 16 * math.ceil(width / 16)
+            places = graph.search(query, rounded, self._looking_at(graph, rounded))
+            found = places[among.has(places)]
+            if len(found) >= enough:
+                return found[: top_k + 4]
+            width = rounded * max(2.0, AHEAD * wanted / max(1, len(found)))
+        return _NOTHING
+
+    def _looking_at(self, graph: Graph, candidates: int) -> Any:
+        """FAISS's parameters for so many candidates, which are the same until a vector in the graph dies."""
+        known = self._parameters.get(candidates)
+        if known is None:
+            if self.dead_main and self._live_bits is None:
+                self._live_bits = np.packbits(self.slots.rows[: self.base] >= 0, bitorder="little")
+            if len(self._parameters) >= _MOST_PARAMETERS:
+                self._parameters = {}
+            known = self._parameters[candidates] = graph.parameters(candidates, self._live_bits)
+        return known
 
     def select(self, slots: NDArray[np.int64]) -> Selection:
         """The vectors of slots, to search among until the next change. It is remembered for this very array."""
@@ -341,8 +365,11 @@ class VectorIndex:
         places = self.places_of(slots)
         places = np.sort(places[places >= 0])
         split = int(np.searchsorted(places, self.base))
-        made = Selection(Places(places[:split]), Places(places[split:] - self.first), self.base)
-        if len(self._selections) >= _MOST_SELECTIONS:
+        made = Selection(Places(places[:split]), Places(places[split:] - self.first), self.base, self.first)
+        remembered = sum(each.memory for _, each in tuple(self._selections.values()))
+        if len(self._selections) >= _MOST_SELECTIONS or remembered > max(
+            _REMEMBERED, 4 * self.dimension * self.base // 32
+        ):
             self._selections = {}
         self._selections[id(slots)] = slots, made
         return made
@@ -388,24 +415,21 @@ class VectorIndex:
 
     def _near(self, query: NDArray[np.float64], places: NDArray[np.int64], *, exact: bool) -> Near:
         if len(places) <= _BATCH:
-            distances = self.distances(query, self.vectors_at(places))
+            found = distances(self.metric, query, self.vectors_at(places).astype(np.float64), None)
         else:
-            distances = np.empty(len(places), np.float64)
+            found = np.empty(len(places), np.float64)
             for start in range(0, len(places), _BATCH):
-                part = places[start : start + _BATCH]
-                distances[start : start + _BATCH] = self.distances(query, self.vectors_at(part))
-        return Near(self.slots.rows[places], places, distances, exact)
+                part = self.vectors_at(places[start : start + _BATCH]).astype(np.float64)
+                found[start : start + _BATCH] = distances(self.metric, query, part, None)
+        return Near(self.slots.rows[places], places, found, exact)
 
-    def distances(self, query: NDArray[np.float64], vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Distances in float64, as ``likewise.metrics`` has them; those of equal vectors are equal."""
-        wide = vectors.astype(np.float64)
-        if self.metric is Metric.L2:
-            return np.asarray(np.linalg.norm(wide - query, axis=1))
-        dots = np.einsum("ij,j->i", wide, query)
-        if self.metric is Metric.INNER_PRODUCT:
-            return np.asarray(-dots)
-        lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide)) * math.sqrt(query.dot(query))
-        return np.asarray(1.0 - np.minimum(np.maximum(dots / lengths, -1.0), 1.0))
+    def _near_few(self, query: NDArray[np.float64], among: Selection) -> Near:
+        """The distances of all of a selection's, from copies of them that need not be gathered for each query."""
+        if among.few is None:
+            vectors = self.vectors_at(among.places).astype(np.float64)
+            among.few = vectors, lengths(vectors)
+        places = among.places
+        return Near(self.slots.rows[places], places, distances(self.metric, query, *among.few), True)
 
     # --- on disk ----------------------------------------------------------------------------------------------------------------
 

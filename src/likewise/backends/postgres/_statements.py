@@ -92,14 +92,14 @@ def selected(table: Table, include: frozenset[IncludeField], prefix: str = "") -
 
 
 def get_many(table: Table, ids: Sequence[str], include: frozenset[IncludeField]) -> Statement:
-    """Rows by id, in the order of the ids. The text is remembered: composing it costs as much as looking the rows up."""
+    """Rows by id, in no order, for which the server needs half as long again. The text is remembered: composing it costs as much as the search."""
     shape = ("get_many", include)
     if known := table.texts.get(shape):
         return Statement(known[0], {"ids": list(ids)}, known[1])
     parameters = Parameters()
-    text = sql.SQL(
-        "SELECT {} FROM unnest({}) WITH ORDINALITY AS wanted(id, place) JOIN {} AS t ON t.id = wanted.id ORDER BY wanted.place"
-    ).format(selected(table, include, "t"), parameters.add(list(ids), sql.SQL("text[]"), name="ids"), table.name)
+    text = sql.SQL("SELECT {} FROM {} WHERE id = ANY ({})").format(
+        selected(table, include), table.name, parameters.add(list(ids), sql.SQL("text[]"), name="ids")
+    )
     table.texts[shape] = text.as_bytes(None), {}
     return make_statement(text, parameters)
 

@@ -172,7 +172,8 @@ class PostgresCollection(Collection):
         wanted, chosen = as_ids(ids), check_include(include)
         table = self._table()
         found = self._fetch(statements.get_many(table, wanted, chosen)) if wanted else []
-        return [record_from_row(row, chosen, table.vectors) for row in found]
+        there = {row["id"]: record_from_row(row, chosen, table.vectors) for row in found}
+        return [there[each] for each in wanted if each in there]
 
     def count(self, where: Where = None) -> int:
         table = self._table()

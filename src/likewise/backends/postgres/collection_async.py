@@ -171,7 +171,8 @@ class AsyncPostgresCollection(AsyncCollection):
         wanted, chosen = as_ids(ids), check_include(include)
         table = await self._table()
         found = await self._fetch(statements.get_many(table, wanted, chosen)) if wanted else []
-        return [record_from_row(row, chosen, table.vectors) for row in found]
+        there = {row["id"]: record_from_row(row, chosen, table.vectors) for row in found}
+        return [there[each] for each in wanted if each in there]
 
     async def count(self, where: Where = None) -> int:
         table = await self._table()
