@@ -381,6 +381,15 @@ def test_a_rehearsal_stores_nothing_and_says_what_would_be(
     assert (again.stored, again.unchanged, again.estimated_seconds) == (0, 1, None)
 
 
+def test_whose_a_document_is_is_said_each_time(notes: Collection, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    for owner, expected in (("ann", "ann"), ("ann", "ann"), ("bob", "bob"), ("", None)):
+        report = ingest(notes, [tmp_path], base=tmp_path, chunker=words(), owner=owner)
+        assert report.failed == []
+        assert [found.metadata.get("owner") for found in notes.scan()] == [expected]
+        assert [document.owner for document in notes.documents().scan().documents] == [owner]
+
+
 def test_what_analysts_ask(store: PostgresStore, notes: Collection, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("storks stand in water")
     (tmp_path / "b.txt").write_text("trains leave at ten")

@@ -81,6 +81,15 @@ def servers_below(folder: Path) -> list[int]:
     return found
 
 
+def users_of(processes: list[int]) -> set[int]:
+    """Whose these processes are; of those that have ended since they were listed nothing is said."""
+    users = set()
+    for pid in processes:
+        with contextlib.suppress(FileNotFoundError):
+            users.add(Path(f"/proc/{pid}").stat().st_uid)
+    return users
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that everybody may enter (pytest's own are closed to the user that root's server runs as)."""
@@ -364,10 +373,7 @@ def test_settings_for_another_server_in_the_environment_do_not_come_in(
 @pytest.mark.skipif(not ROOT, reason="needs root")
 def test_root_runs_the_server_as_another_user(place: Path) -> None:
     with EmbeddedServer(place / "db"):
-        users = set()
-        for pid in servers_below(place):
-            with contextlib.suppress(FileNotFoundError):  # a short-lived worker ended since it was listed
-                users.add(Path(f"/proc/{pid}").stat().st_uid)
+        users = users_of(servers_below(place))
     assert len(users) == 1
     assert 0 not in users
 
@@ -393,7 +399,7 @@ def test_root_joins_the_server_of_an_ordinary_user_and_runs_it_as_that_user(plac
         assert one(server, "select 1") == 1
         finish(other, "go\n")
     with server:  # and an ordinary user can go on with what root has started
-        assert {Path(f"/proc/{pid}").stat().st_uid for pid in servers_below(place)} == {NOBODY}
+        assert users_of(servers_below(place)) == {NOBODY}
     finish(script(STAY, home / "db", uid=NOBODY), "go\n")
 
 

@@ -68,7 +68,14 @@ class World:
         for start in range(0, len(changes), 500):
             self.image.apply(Commit(Position("1"), changes[start : start + 500]))
 
-    def recall(self, *, where: Filter | None = None, keep: NDArray[np.bool_] | None = None, top_k: int = 10) -> float:
+    def recall(
+        self,
+        *,
+        where: Filter | None = None,
+        keep: NDArray[np.bool_] | None = None,
+        top_k: int = 10,
+        exact: bool = False,
+    ) -> float:
         ids = np.array(list(self.vectors))
         vectors = np.array(list(self.vectors.values())).astype(np.float64)
         if keep is not None:
@@ -81,7 +88,9 @@ class World:
             case _:
                 near = -(self.queries @ vectors.T)
         hits = total = 0
-        for found, distances in zip(self.image.search("", self.queries, top_k, where=where), near, strict=True):
+        for found, distances in zip(
+            self.image.search("", self.queries, top_k, where=where, exact=exact), near, strict=True
+        ):
             wanted = set(ids[np.argsort(distances)[:top_k]].tolist())
             assert len(found) == min(top_k, len(ids))
             assert found.matching == len(ids)
@@ -194,6 +203,17 @@ def test_a_filter_that_goes_with_the_vectors_leaves_nobody_without_neighbours() 
         assert min(hits) >= 5
         assert sum(hits) >= 960
     assert 50 <= along_the_graph <= 350, "and where a query has none of them near it, all of them are compared"
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "inner_product"])
+def test_comparing_all_misses_nothing(metric: MetricName) -> None:
+    """Whatever part of the rows is dead or left out by a filter."""
+    world = World(12_000, metric)
+    world.change(500, 1_500)
+    assert world.recall(exact=True) == 1.0
+    parts = np.array(list(world.parts.values()))
+    for most in (90, 50, 3):
+        assert world.recall(where=Metadata("part") < most, keep=parts < most, exact=True) == 1.0
 
 
 def test_more_than_are_met_are_found_all_the_same() -> None:

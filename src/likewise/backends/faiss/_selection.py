@@ -1,4 +1,4 @@
-"""The vectors that a search is to look among: those of a filter's rows."""
+"""The vectors that a search is to look among: those of a filter's rows; and comparing some, or all, one by one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from likewise.backends.faiss._library import selector
+from likewise.backends.faiss._library import library
 
-__all__ = ["Places", "Selection"]
+__all__ = ["Places", "Selection", "nearest"]
+
+#: Where at least this part of so many vectors is to be compared, all are multiplied at once: memory is read faster so than a row at a time.
+_AT_ONCE_PART, _AT_ONCE = 0.6, 10_000
 
 
 class Places:
@@ -28,7 +31,7 @@ class Places:
     def selector(self) -> Any:
         """Made when it is first asked for."""
         if self._selector is None:
-            self._selector = selector(self.rows)
+            self._selector = library().IDSelectorArray(self.rows)
         return self._selector
 
 
@@ -67,3 +70,30 @@ class Selection:
             members[self.main.rows] = True
             self._bits = np.packbits(members, bitorder="little")
         return np.asarray(self._bits[places >> 3] >> (places & 7).astype(np.uint8) & 1, np.bool_)
+
+
+def nearest(
+    vectors: NDArray[np.float32], query: NDArray[np.float32], top_k: int, *, l2: bool, among: Places | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The ``top_k`` nearest vectors by comparing each, all or those ``among`` them: values, nearest first, and places.
+
+    There must be as many. Values are squared distances, or inner products, as float32 has them. Without the GIL.
+    """
+    count, dimension = vectors.shape
+    if not l2 and count >= _AT_ONCE and (among is None or len(among) >= _AT_ONCE_PART * count):
+        products = vectors @ query
+        if among is not None:
+            products = products[among.rows]
+        best = np.argpartition(products, len(products) - top_k)[len(products) - top_k :]
+        best = best[np.argsort(-products[best])]
+        return products[best], best if among is None else among.rows[best]
+    faiss = library()
+    values, places = np.empty(top_k, np.float32), np.empty(top_k, np.int64)
+    pointer = faiss.swig_ptr
+    given = pointer(query), pointer(vectors), dimension, 1, count, top_k, pointer(values), pointer(places)
+    selected = None if among is None else among.selector
+    if l2:
+        faiss.knn_L2sqr(*given, None, selected)
+    else:
+        faiss.knn_inner_product(*given, selected)
+    return values, places

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from likewise.backends.faiss._arrays import Growing, Scaled, apart
 from likewise.backends.faiss._distances import distances, lengths
 from likewise.backends.faiss._graph import Graph, usual_ef_search
-from likewise.backends.faiss._library import library, nearest
-from likewise.backends.faiss._selection import Places, Selection
+from likewise.backends.faiss._library import library
+from likewise.backends.faiss._selection import Places, Selection, nearest
 from likewise.metrics import Metric
 from likewise.schema import VectorField
 
@@ -396,7 +396,7 @@ class VectorIndex:
             return _NOTHING
         wanted = min(most, top_k + 16)
         while True:
-            values, places = nearest(vectors, query, wanted, l2=l2, among=None if chosen is None else chosen.selector)
+            values, places = nearest(vectors, query, wanted, l2=l2, among=chosen)
             if wanted <= top_k:
                 return places
             limit = self._limit(float(values[top_k - 1]), query)
