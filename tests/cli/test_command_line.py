@@ -244,6 +244,16 @@ class TestProcess:
         )
         assert done.stderr.strip() == "[]"
 
+    def test_a_command_that_is_named_first_loads_no_other(self) -> None:
+        script = (
+            "import sys\nfrom likewise.cli.main import main\ntry:\n    main(['collections', '--help'])\nexcept SystemExit:\n    pass\n"
+            "print(sorted(name for name in sys.modules if name.startswith(('likewise.cli.commands.', 'likewise.ingest'))), file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True
+        )
+        assert done.stderr.strip() == "['likewise.cli.commands.collections']"
+
 
 def test_json_of_odd_values() -> None:
     import datetime
