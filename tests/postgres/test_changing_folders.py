@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from PIL import Image
 
 import likewise
 from likewise import CollectionSpec, Record
+from likewise.abc.document_rows import NewDocument, Trouble
 from likewise.abc.stores import Collection
 from likewise.embedding import HashingEmbedder
+from likewise.errors import CollectionNotFound, LikewiseError
 from likewise.ingest import IngestConfig, PagesConfig, ingest
 from likewise.ingest.chunking import TokensConfig
 
@@ -209,3 +212,56 @@ def test_a_page_that_is_a_picture_is_cut_once(notes: Collection, tmp_path: Path)
     config = IngestConfig(TokensConfig(size=20), PagesConfig(dpi=30))
     ingest(notes, [tmp_path], base=tmp_path, config=config)
     assert ingest(notes, [tmp_path], base=tmp_path, config=config).unchanged == 1
+
+
+def test_two_who_store_the_same_files_do_not_wait_for_each_other(fresh_database_url: str, tmp_path: Path) -> None:
+    with likewise.connect(fresh_database_url) as store, likewise.connect(fresh_database_url) as another:
+        collections = [
+            store.ensure_collection(CollectionSpec("notes", embedder="hashing:64")),
+            another.collection("notes"),
+        ]
+        failed: list[Exception] = []
+
+        def go(collection: Collection, names: Sequence[str], together: threading.Barrier) -> None:
+            together.wait()
+            try:
+                # Of equal files the first is the original: to each of the two another one.
+                ingest(collection, [tmp_path / name for name in names], base=tmp_path, workers=1)
+            except LikewiseError as error:
+                failed.append(error)
+
+        for turn in range(20):
+            write(tmp_path, a=f"the same {turn}", b=f"the same {turn}")
+            together = threading.Barrier(2)
+            orders = ["a.txt", "b.txt"], ["b.txt", "a.txt"]
+            threads = [
+                threading.Thread(target=go, args=(c, names, together))
+                for c, names in zip(collections, orders, strict=True)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert failed == []
+        ingest(collections[0], [tmp_path], base=tmp_path)
+        assert list(contents(collections[0]).values()) == ["the same 19"]
+
+
+def test_a_collection_that_is_dropped_meanwhile_is_named(fresh_database_url: str, tmp_path: Path) -> None:
+    with likewise.connect(fresh_database_url) as store:
+        notes = store.ensure_collection(CollectionSpec("notes", embedder="hashing:64"))
+        write(tmp_path, a="one")
+        (tmp_path / "b.bin").write_bytes(bytes(range(256)))
+        ingest(notes, [tmp_path / "a.txt"], base=tmp_path)
+        store.drop_collection("notes")
+        documents = notes.documents()
+        with pytest.raises(CollectionNotFound, match="'notes'"):
+            documents.note_trouble([Trouble("b.bin", "no text", "detecting", bytes(32), 256)])
+        with pytest.raises(CollectionNotFound, match="'notes'"):
+            documents.set_config(IngestConfig().to_json())
+        with pytest.raises(CollectionNotFound, match="'notes'"):
+            documents.store(
+                documents.embed(
+                    [NewDocument(source="c.txt", sha256=bytes(32), size=1, media_type="text/plain", chunks=())]
+                )[0]
+            )
