@@ -17,7 +17,7 @@ from likewise import CollectionSpec, Record
 from likewise.abc.document_rows import NewDocument, Trouble
 from likewise.abc.stores import Collection
 from likewise.embedding import HashingEmbedder
-from likewise.errors import CollectionNotFound, LikewiseError
+from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
 from likewise.ingest import IngestConfig, PagesConfig, ingest
 from likewise.ingest.chunking import TokensConfig
 
@@ -205,6 +205,27 @@ def test_a_copy_of_what_became_another_owner_s_is_stored(notes: Collection, tmp_
     ingest(notes, [tmp_path / "b.txt"], base=tmp_path, owner="ann")
     owners = sorted(str(r.metadata["owner"]) for r in notes.scan())
     assert owners == ["ann", "bob"]
+
+
+def test_a_copy_with_other_metadata_is_stored(notes: Collection, tmp_path: Path) -> None:
+    write(tmp_path, a="one", b="one", c="one")
+    ingest(notes, [tmp_path / "a.txt", tmp_path / "b.txt"], base=tmp_path, metadata={"project": "x"})
+    report = ingest(notes, [tmp_path / "c.txt"], base=tmp_path, metadata={"project": "y"})
+    assert (report.stored, report.duplicates) == (1, 0)
+    ingest(notes, [tmp_path / "a.txt"], base=tmp_path, metadata={"project": "y"})
+    ingest(notes, [tmp_path / "b.txt"], base=tmp_path, metadata={"project": "x"})
+    assert "x" in [record.metadata["project"] for record in notes.scan()]
+
+
+def test_metadata_is_checked_once_and_compared_as_it_is_stored(fresh_database_url: str, tmp_path: Path) -> None:
+    write(tmp_path, a="one")
+    with likewise.connect(fresh_database_url) as store:
+        notes = store.ensure_collection(CollectionSpec("notes", embedder="hashing:64"))
+        ingest(notes, [tmp_path], metadata={"place": (1, 2)})
+        assert ingest(notes, [tmp_path], metadata={"place": (1, 2)}).unchanged == 1
+        for wrong in ({"place": "\x00"}, {"place": {1}}, "place"):
+            with pytest.raises(InvalidArgument, match="metadata"):
+                ingest(notes, [tmp_path], metadata=wrong)  # type: ignore[arg-type]
 
 
 def test_a_page_that_is_a_picture_is_cut_once(notes: Collection, tmp_path: Path) -> None:

@@ -85,11 +85,12 @@ class RecordDocuments(Documents):
             found.setdefault(str(record.metadata["source"]), []).append(record)
         return {source: _known(source, records) for source, records in found.items()}
 
-    def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
+    def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
         wanted = In(Metadata("sha256"), [digest.hex() for digest in digests])
         found: dict[bytes, str] = {}
         for record in self._records(wanted) if digests else []:
-            if record.metadata.get("owner", "") == self._owner:
+            same = all(record.metadata.get(key) == value for key, value in metadata.items())
+            if same and record.metadata.get("owner", "") == self._owner:
                 found.setdefault(bytes.fromhex(str(record.metadata["sha256"])), str(record.metadata["source"]))
         return found
 

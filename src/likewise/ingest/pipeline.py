@@ -16,8 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from likewise._json import normalise
 from likewise.abc.document_rows import KnownDocument, NewDocument, Refused, StoreReport, Trouble
 from likewise.abc.documents import Documents, EmbeddedDocument
 from likewise.abc.embedder import Embedder
@@ -71,7 +72,7 @@ def ingest(
     or crashes one is a failure of that file. ``progress`` is called with the number of files done and of all files. The collection needs
     an embedder. ``NotFound`` if a path does not exist.
 
-    Of a file that has changed only what has changed is embedded; a search finds it as it was, or as it is. A file with the content of another is
+    Of a file that has changed only what has changed is embedded; a search finds it as it was, or as it is. A file with the content of another, of the same owner and with the same ``metadata``, is
     passed over, unless ``copies="store"``. ``prune`` deletes the documents under these folders whose files are gone. ``tenant`` and ``owner`` say whose the documents are:
     those of another tenant are not touched, whatever their names. ``dry_run`` stores nothing, and says what would be done and how long it would take.
     ``only`` says of a file whether it is to be looked at.
@@ -92,6 +93,7 @@ def ingest(
             raise InvalidArgument(f"{name} is {value!r:.80}; it must be text of at most 100 printable characters")
     if "/" in tenant:
         raise InvalidArgument(f"tenant is {tenant!r}; it must have no '/' in it")
+    given = _metadata(metadata)
     roots = [Path(path) for path in paths]
     documents = collection.documents(tenant=tenant, owner=owner)
     if (max_characters is not None) + (chunker is not None) + (config is not None) > 1:
@@ -117,10 +119,20 @@ def ingest(
             chunker=chunker,
             max_characters=max_characters or MAX_CHARACTERS,
             parsing=chosen.parsing,
-            metadata=dict(metadata or {}),
+            metadata=given,
         )
         run = _Run(documents, cutter, collection.embedder, share=copies == "skip", dry=dry_run, progress=progress)
         return run.go(roots, prune=prune, only=only, threads=threads)
+
+
+def _metadata(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """As it is stored, and compared with what is."""
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidArgument(f"metadata is {given!r:.80}; it must be a mapping such as {{'lang': 'en'}}")
+    try:
+        return cast("dict[str, Any]", normalise(given or {}, where="metadata"))
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
 
 
 def _config(documents: Documents, given: IngestConfig | None, *, dry_run: bool) -> IngestConfig:
@@ -308,7 +320,7 @@ class _Run:
         """Of some contents, the source of the document that holds each. Not one whose file is there and says something else by now, or
         nothing: files change places, and each would be a copy of the other.
         """
-        found = self._documents.copies([seen.sha256 for seen in fresh])
+        found = self._documents.copies([seen.sha256 for seen in fresh], self._cutter.metadata)
         now = {seen.source: seen for seen in looked}
         paths = {source: self._cutter.path(source) for source in found.values() if source not in now}
         now |= {seen.source: seen for seen in parsing.map(self._cutter.look, filter(None, paths.values()))}

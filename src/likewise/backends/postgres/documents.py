@@ -160,8 +160,10 @@ class PostgresDocuments(Documents):
         found = self._fetch("find", sources=list(sources), tenant=self._tenant)
         return {row["source"]: _known(row) for row in found}
 
-    def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
-        found = self._fetch("copies", digests=list(digests), tenant=self._tenant, owner=self._owner)
+    def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
+        found = self._fetch(
+            "copies", digests=list(digests), tenant=self._tenant, owner=self._owner, metadata=_json(metadata)
+        )
         return {bytes(row["sha256"]): row["source"] for row in found}
 
     def sources(self, *, after: str | None = None) -> list[str]:

@@ -163,8 +163,10 @@ class AsyncPostgresDocuments(AsyncDocuments):
         found = await self._fetch("find", sources=list(sources), tenant=self._tenant)
         return {row["source"]: _known(row) for row in found}
 
-    async def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
-        found = await self._fetch("copies", digests=list(digests), tenant=self._tenant, owner=self._owner)
+    async def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
+        found = await self._fetch(
+            "copies", digests=list(digests), tenant=self._tenant, owner=self._owner, metadata=_json(metadata)
+        )
         return {bytes(row["sha256"]): row["source"] for row in found}
 
     async def sources(self, *, after: str | None = None) -> list[str]:
