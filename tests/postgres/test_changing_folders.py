@@ -19,7 +19,7 @@ from likewise.abc.stores import Collection
 from likewise.embedding import HashingEmbedder
 from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
 from likewise.ingest import IngestConfig, PagesConfig, ingest
-from likewise.ingest.chunking import TokensConfig
+from likewise.ingest.chunking import TokenChunker, TokensConfig
 
 
 @pytest.fixture(params=["memory", "postgresql"])
@@ -286,3 +286,27 @@ def test_a_collection_that_is_dropped_meanwhile_is_named(fresh_database_url: str
                     [NewDocument(source="c.txt", sha256=bytes(32), size=1, media_type="text/plain", chunks=())]
                 )[0]
             )
+
+
+def test_syncing_does_not_bring_back_what_a_file_no_longer_says(
+    fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with likewise.connect(fresh_database_url) as store, likewise.connect(fresh_database_url) as another:
+        notes = store.ensure_collection(CollectionSpec("notes", embedder="hashing:64"))
+        words = TokenChunker(2, count=lambda text: len(text.split()))
+        write(tmp_path, a="one two three four")
+        ingest(notes, [tmp_path], base=tmp_path, chunker=words)
+        notes.delete("a.txt#1")
+        real = type(notes).upsert
+
+        def upsert(self: Any, records: Any) -> Any:
+            records = list(records)
+            monkeypatch.setattr(type(notes), "upsert", real)
+            # While the model embeds.
+            write(tmp_path, a="five")
+            ingest(another.collection("notes"), [tmp_path], base=tmp_path, chunker=words)
+            return real(self, records)
+
+        monkeypatch.setattr(type(notes), "upsert", upsert)
+        assert notes.documents().sync().restored == 0
+        assert contents(notes) == {"a.txt#0": "five"}

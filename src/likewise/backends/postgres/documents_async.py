@@ -137,11 +137,13 @@ class AsyncPostgresDocuments(AsyncDocuments):
                 await self._collection.upsert(_record(row) for row in texts)
             finally:
                 self.wrote()
-            async with self._database.transaction(collection=self._collection.name) as connection:
-                await run(
-                    connection,
-                    await self._statement("restored", records=[r["record_id"] for r in texts], model=self._model),
-                )
+            async with self._changing() as connection:
+                records = [row["record_id"] for row in texts]
+                await run(connection, await self._statement("restored", records=records, model=self._model))
+                # What was no chunk any more by the time that it was embedded.
+                unclaimed = await rows(connection, await self._statement("unclaimed", records=records))
+            ours = {row["record_id"] for row in texts} - {row["id"] for row in unclaimed}
+            texts = [row for row in texts if row["record_id"] in ours]
             restored += sum(row["gone"] for row in texts)
             refreshed += sum(not row["gone"] for row in texts)
         if incomplete:
