@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,3 +258,10 @@ class TestChunks:
         assert all(0 < len(chunk) <= size for chunk in chunks)
         assert "".join("".join(chunks).split()) == "".join(text.split())
         assert chunk_text(text, max_characters=size) == chunks
+
+    @pytest.mark.slow
+    def test_one_line_of_megabytes_takes_time_that_grows_with_its_length_alone(self) -> None:
+        begun = time.process_time()
+        # A second; a time that grew with the square of the length was a minute, in which nothing else went on.
+        assert len(chunk_text("wörd " * 4_000_000)) == 22_223
+        assert time.process_time() - begun < 15

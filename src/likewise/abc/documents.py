@@ -128,8 +128,8 @@ class Documents(ABC):
         """What is stored of some files, by their sources."""
 
     @abstractmethod
-    def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
-        """Of some contents, by their SHA-256, the source of the document that holds each, of this tenant and owner."""
+    def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
+        """Of some contents, by their SHA-256, the source of the document that holds each, of this tenant and owner, and ingested with this metadata."""
 
     @abstractmethod
     def sources(self, *, after: str | None = None) -> list[str]:

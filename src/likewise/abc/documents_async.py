@@ -127,8 +127,8 @@ class AsyncDocuments(ABC):
         """What is stored of some files, by their sources."""
 
     @abstractmethod
-    async def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
-        """Of some contents, by their SHA-256, the source of the document that holds each, of this tenant and owner."""
+    async def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
+        """Of some contents, by their SHA-256, the source of the document that holds each, of this tenant and owner, and ingested with this metadata."""
 
     @abstractmethod
     async def sources(self, *, after: str | None = None) -> list[str]:

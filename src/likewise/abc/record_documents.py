@@ -21,18 +21,19 @@ from likewise.abc.document_rows import (
     StoreReport,
     SyncReport,
     Trouble,
+    record_id,
 )
 from likewise.abc.documents import Documents, EmbeddedDocument
 from likewise.abc.loading import Part
 from likewise.errors import UnsupportedFeature
-from likewise.filters import And, Column, Eq, Exists, Filter, In, Metadata, NotIn
+from likewise.filters import Exists, Filter, In, Metadata
 from likewise.records import Record
 
 __all__ = ["RecordDocuments"]
 
 _PAGE = 1_000
 #: Keys of the metadata that say how a document was read and cut.
-_SETTINGS = ("chunker", "parsing")
+_SETTINGS = ("chunker", "parsing", "owner")
 
 
 class RecordDocuments(Documents):
@@ -84,12 +85,13 @@ class RecordDocuments(Documents):
             found.setdefault(str(record.metadata["source"]), []).append(record)
         return {source: _known(source, records) for source, records in found.items()}
 
-    def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
+    def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
         wanted = In(Metadata("sha256"), [digest.hex() for digest in digests])
-        same = And(wanted, *([Eq(Metadata("owner"), self._owner)] if self._owner else []))
         found: dict[bytes, str] = {}
-        for record in self._records(same) if digests else []:
-            found.setdefault(bytes.fromhex(str(record.metadata["sha256"])), str(record.metadata["source"]))
+        for record in self._records(wanted) if digests else []:
+            same = all(record.metadata.get(key) == value for key, value in metadata.items())
+            if same and record.metadata.get("owner", "") == self._owner:
+                found.setdefault(bytes.fromhex(str(record.metadata["sha256"])), str(record.metadata["source"]))
         return found
 
     def sources(self, *, after: str | None = None) -> list[str]:
@@ -102,13 +104,12 @@ class RecordDocuments(Documents):
         return []  # copies leave no trace here; the next ingestion meets them as new
 
     def forget(self, sources: Sequence[str]) -> int:
-        known = self.known(sources)
+        records = self._records(In(Metadata("source"), list(sources))) if sources else []
         try:
-            if known:
-                self._collection.delete(where=self._mine(In(Metadata("source"), list(known))))
+            self._collection.delete([record.id for record in records])
         finally:
             self.wrote()
-        return len(known)
+        return len({record.metadata["source"] for record in records})
 
     def store(self, documents: Sequence[EmbeddedDocument]) -> StoreReport:
         try:
@@ -121,11 +122,9 @@ class RecordDocuments(Documents):
         part.blocks = [block for document in documents for block in document.blocks]
         part.rows = sum(map(len, part.blocks))
         written = self._collection._write_part(part, replace=True, progress=None) if part.blocks else 0
-        removed = 0
-        for one in documents:
-            ids = [record_id for block in one.blocks for record_id in block.ids]
-            stale = self._mine(And(Eq(Metadata("source"), one.document.source), NotIn(Column("id"), ids)))
-            removed += self._collection.delete(where=stale)
+        stored = {identifier for block in part.blocks for identifier in block.ids}
+        of_these = self._records(In(Metadata("source"), [one.document.source for one in documents]))
+        removed = self._collection.delete([record.id for record in of_these if record.id not in stored])
         return StoreReport(written, removed)
 
     def note_trouble(self, troubles: Sequence[Trouble]) -> None:
@@ -136,18 +135,30 @@ class RecordDocuments(Documents):
         records = self._collection.get_many(list(stored), include=("content",))
         return {NewChunk(text=record.content).content_hash: stored[record.id] for record in records if record.content}
 
-    def _mine(self, where: Filter) -> Filter:
-        return And(where, Eq(Metadata("tenant"), self._tenant)) if self._tenant else where
+    def _is_ours(self, record: Record) -> bool:
+        """Whether a record is of a document of this tenant: it has the id of one. Whoever stores records of their own may give them a source, too."""
+        source = record.metadata.get("source")
+        if not isinstance(source, str):
+            return False
+        whole = record_id(source, None, self._tenant)
+        return record.id == whole or record.id == record_id(source, _ordinal(record), self._tenant)
 
     def _records(self, where: Filter) -> list[Record]:
+        """This tenant's records, of those that match."""
         found: list[Record] = []
         cursor: str | None = None
         while True:
-            page = self._collection.scan(self._mine(where), cursor=cursor, limit=_PAGE, include=("metadata",))
-            found += page
+            page = self._collection.scan(where, cursor=cursor, limit=_PAGE, include=("metadata",))
+            found += filter(self._is_ours, page)
             cursor = page.cursor
             if cursor is None:
                 return found
+
+
+def _ordinal(record: Record) -> int | None:
+    """The number of the chunk that a record is, from 0."""
+    number = record.metadata.get("chunk")
+    return number if isinstance(number, int) else None
 
 
 def _known(source: str, records: Sequence[Record]) -> KnownDocument:

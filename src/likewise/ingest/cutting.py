@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ _LONGEST_FACT, _MOST_KEYWORDS = 500, 50
 #: Bytes of the pages of one document as pictures.
 _MOST_DRAWN = 200 << 20
 _NO_DIGEST = bytes(32)
+_LIKE_A_CHUNK = re.compile(r"#\d+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,15 @@ class Cutter:
         if len(name) > longest:
             name = f"{name[: longest - 17]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
         return name
+
+    def path(self, source: str) -> Path | None:
+        """Where the file that goes by this name is, or was; None where the name does not tell it."""
+        path = Path(source)
+        if not path.is_absolute():
+            if self.base is None:
+                return None
+            path = self.base / source
+        return path if self.source(path) == source else None
 
     def look(self, path: Path) -> Seen:
         """The file's hash; nothing is parsed."""
@@ -147,8 +158,8 @@ class Cutter:
             **_said(parsed),
         }
         chunks = [*self._chunks(document), *drawn]
-        whole = len(chunks) == 1 and chunks[0].image is not None
-        if whole:
+        picture = len(chunks) == 1 and chunks[0].image is not None
+        if picture and document.kind == "image":
             settings = {name: value for name, value in settings.items() if name != "chunker"}
         metadata.update({name: settings[name] for name in ("chunker", "parsing") if name in settings})
         for name, value in (("tenant", self.tenant), ("owner", self.owner)):
@@ -166,7 +177,8 @@ class Cutter:
             title=str(title) if title else None,
             language=str(language) if language else None,
             characters=len(document.text),
-            whole=whole,
+            # "a.txt#0" is the id of a chunk of a.txt; a picture of that name has a number, too.
+            whole=picture and _LIKE_A_CHUNK.search(source) is None,
         )
 
     def _chunks(self, document: Document) -> list[NewChunk]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from likewise.errors import NotFound
 from likewise.ingest.parsing import Parsed, ParserPool, Unreadable, is_plain, parse
 from likewise.ingest.parsing.reading import MAX_BYTES, read_bytes
 
-__all__ = ["MAX_BYTES", "Document", "Unreadable", "find_files", "load"]
+__all__ = ["MAX_BYTES", "Document", "Unreadable", "find_files", "is_there", "load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,16 @@ def _follow(link: Path, root: Path) -> tuple[Path, str | None]:
     if target.is_dir():
         return link, "a symbolic link to a folder, which is read where it is"
     return target, None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file, of whatever kind, but no folder. Where the system does not say, as of what is in a folder that is closed to us, it is."""
+    try:
+        return not stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
 
 
 def load(path: Path, *, max_bytes: int = MAX_BYTES, pool: ParserPool | None = None, textless: bool = False) -> Document:

@@ -16,8 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from likewise._json import normalise
 from likewise.abc.document_rows import KnownDocument, NewDocument, Refused, StoreReport, Trouble
 from likewise.abc.documents import Documents, EmbeddedDocument
 from likewise.abc.embedder import Embedder
@@ -27,7 +28,7 @@ from likewise.errors import InvalidArgument
 from likewise.ingest.chunking import MAX_CHARACTERS, Chunker
 from likewise.ingest.config import IngestConfig, ParagraphsConfig
 from likewise.ingest.cutting import Cutter, Seen
-from likewise.ingest.loading import find_files
+from likewise.ingest.loading import find_files, is_there
 from likewise.ingest.parsing import ParseOptions, ParserPool
 from likewise.ingest.report import FileFailure, IngestReport
 
@@ -71,7 +72,7 @@ def ingest(
     or crashes one is a failure of that file. ``progress`` is called with the number of files done and of all files. The collection needs
     an embedder. ``NotFound`` if a path does not exist.
 
-    Of a file that has changed only what has changed is embedded; a search finds it as it was, or as it is. A file with the content of another is
+    Of a file that has changed only what has changed is embedded; a search finds it as it was, or as it is. A file with the content of another, of the same owner and with the same ``metadata``, is
     passed over, unless ``copies="store"``. ``prune`` deletes the documents under these folders whose files are gone. ``tenant`` and ``owner`` say whose the documents are:
     those of another tenant are not touched, whatever their names. ``dry_run`` stores nothing, and says what would be done and how long it would take.
     ``only`` says of a file whether it is to be looked at.
@@ -92,6 +93,7 @@ def ingest(
             raise InvalidArgument(f"{name} is {value!r:.80}; it must be text of at most 100 printable characters")
     if "/" in tenant:
         raise InvalidArgument(f"tenant is {tenant!r}; it must have no '/' in it")
+    given = _metadata(metadata)
     roots = [Path(path) for path in paths]
     documents = collection.documents(tenant=tenant, owner=owner)
     if (max_characters is not None) + (chunker is not None) + (config is not None) > 1:
@@ -117,10 +119,20 @@ def ingest(
             chunker=chunker,
             max_characters=max_characters or MAX_CHARACTERS,
             parsing=chosen.parsing,
-            metadata=dict(metadata or {}),
+            metadata=given,
         )
         run = _Run(documents, cutter, collection.embedder, share=copies == "skip", dry=dry_run, progress=progress)
         return run.go(roots, prune=prune, only=only, threads=threads)
+
+
+def _metadata(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """As it is stored, and compared with what is."""
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidArgument(f"metadata is {given!r:.80}; it must be a mapping such as {{'lang': 'en'}}")
+    try:
+        return cast("dict[str, Any]", normalise(given or {}, where="metadata"))
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
 
 
 def _config(documents: Documents, given: IngestConfig | None, *, dry_run: bool) -> IngestConfig:
@@ -205,11 +217,18 @@ class _Run:
     # --- what there is to do ------------------------------------------------------------------------------------------------------
 
     def _files(self, found: Iterator[tuple[Path, str | None]]) -> Iterator[Path]:
+        names: set[str] = set()
         for path, problem in found:
-            if problem is None:
-                yield path
-            else:
+            if problem is not None:
                 self._report.skipped.append(FileFailure(str(path), problem))
+            elif (source := self._cutter.source(path)) in names:
+                reason = (
+                    f"another of these files goes by the same name in the collection, {source!r}: rename one of them"
+                )
+                self._report.failed.append(FileFailure(str(path), reason))
+            else:
+                names.add(source)
+                yield path
 
     def _orphaned(self, roots: Sequence[Path], only: Callable[[Path], bool] | None) -> Iterator[Path]:
         """Copies, among these files, of what has changed or gone: they are stored themselves now, and are counted as that alone."""
@@ -219,6 +238,9 @@ class _Run:
         self._ahead = {}
         for path, problem in find_files(roots):
             if problem is None and (source := self._cutter.source(path)) in orphans:
+                orphans.remove(source)
+                if source in self._failed:
+                    continue
                 if source in self._copied:
                     self._report.duplicates -= 1
                 elif only is None or only(path):
@@ -226,22 +248,32 @@ class _Run:
                 yield path
 
     def _prune(self, roots: Sequence[Path]) -> None:
-        """Delete the documents of files that are gone from these folders. Where a name does not tell its file, it is let be."""
+        """Delete the documents of files that are gone from these folders. Where a name does not tell its file, it is let be, and so is
+        what is in a folder that cannot be read.
+        """
         folders = [root.resolve() for root in roots if root.is_dir()]
-        after: str | None = None
-        while folders and (sources := self._documents.sources(after=after)):
-            after = sources[-1]
-            gone = [source for source in sources if self._is_gone(source, folders)]
-            self._report.pruned += len(gone) if self._dry or not gone else self._documents.forget(gone)
+        if not folders:
+            return
+        present: set[str] = set()
+        closed: set[Path] = set()
+        for path, problem in find_files(folders):
+            if problem is None:
+                present.add(self._cutter.source(path))
+            else:
+                closed.add(path)
 
-    def _is_gone(self, source: str, folders: Sequence[Path]) -> bool:
-        path = Path(source)
-        if not path.is_absolute():
-            if self._cutter.base is None:
+        def is_gone(source: str) -> bool:
+            # A name that was shortened, or is not Unicode, seems to tell another file than its own.
+            path = None if source in present else self._cutter.path(source)
+            if path is None or not any(path.is_relative_to(folder) for folder in folders):
                 return False
-            path = self._cutter.base / source
-        inside = any(path.is_relative_to(folder) for folder in folders)
-        return inside and self._cutter.source(path) == source and not os.path.lexists(path)
+            return closed.isdisjoint((path, *path.parents)) and not is_there(path)
+
+        after: str | None = None
+        while sources := self._documents.sources(after=after):
+            after = sources[-1]
+            gone = [source for source in sources if is_gone(source)]
+            self._report.pruned += len(gone) if self._dry or not gone else self._documents.forget(gone)
 
     def _cut(self, files: Iterator[Path], parsing: ThreadPoolExecutor) -> Iterator[NewDocument | Trouble]:
         """What is new or has changed, in the order of the files; the rest is counted."""
@@ -279,8 +311,25 @@ class _Run:
                     fresh.append(seen)
             # What is stored by now is found where it is stored.
             self._ahead = {digest: source for digest, source in self._ahead.items() if source in self._paths}
-            self._copies = self._documents.copies([seen.sha256 for seen in fresh]) if self._share and fresh else {}
+            self._copies = self._originals(fresh, looked, parsing) if self._share and fresh else {}
             yield from fresh
+
+    def _originals(
+        self, fresh: Sequence[Seen], looked: Sequence[Seen], parsing: ThreadPoolExecutor
+    ) -> Mapping[bytes, str]:
+        """Of some contents, the source of the document that holds each. Not one whose file is there and says something else by now, or
+        nothing: files change places, and each would be a copy of the other.
+        """
+        found = self._documents.copies([seen.sha256 for seen in fresh], self._cutter.metadata)
+        now = {seen.source: seen for seen in looked}
+        paths = {source: self._cutter.path(source) for source in found.values() if source not in now}
+        now |= {seen.source: seen for seen in parsing.map(self._cutter.look, filter(None, paths.values()))}
+
+        def holds(source: str, digest: bytes) -> bool:
+            seen = now.get(source)
+            return seen is None or seen.sha256 == digest or not is_there(seen.path)
+
+        return {digest: source for digest, source in found.items() if holds(source, digest)}
 
     def _is_as(self, stored: KnownDocument | None, seen: Seen, settings: Mapping[str, Any]) -> bool:
         """Whether what is stored of the file is what would be stored of it now."""

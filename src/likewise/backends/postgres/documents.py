@@ -41,7 +41,7 @@ from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.borrowed import BorrowedConnection
 from likewise.backends.postgres.connection import Database, Row, rows, run
 from likewise.backends.postgres.loading import Load, check_claims
-from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
+from likewise.errors import BackendError, CollectionNotFound, InvalidArgument, SchemaMismatch
 
 if TYPE_CHECKING:
     from likewise.backends.postgres.collection import PostgresCollection
@@ -50,6 +50,8 @@ __all__ = ["PostgresDocuments"]
 
 #: Documents in the statistics, and chunks that are looked at together.
 _MOST_LISTED, _PAGE = 1_000, 500
+#: SQLSTATE of a row that another one needs, and is not there.
+_NO_SUCH_ROW = "23503"
 
 
 class PostgresDocuments(Documents):
@@ -132,11 +134,13 @@ class PostgresDocuments(Documents):
                 self._collection.upsert(_record(row) for row in texts)
             finally:
                 self.wrote()
-            with self._database.transaction(collection=self._collection.name) as connection:
-                run(
-                    connection,
-                    self._statement("restored", records=[r["record_id"] for r in texts], model=self._model),
-                )
+            with self._changing() as connection:
+                records = [row["record_id"] for row in texts]
+                run(connection, self._statement("restored", records=records, model=self._model))
+                # What was no chunk any more by the time that it was embedded.
+                unclaimed = rows(connection, self._statement("unclaimed", records=records))
+            ours = {row["record_id"] for row in texts} - {row["id"] for row in unclaimed}
+            texts = [row for row in texts if row["record_id"] in ours]
             restored += sum(row["gone"] for row in texts)
             refreshed += sum(not row["gone"] for row in texts)
         if incomplete:
@@ -149,7 +153,7 @@ class PostgresDocuments(Documents):
         return found[0]["config"] if found else None
 
     def set_config(self, config: Mapping[str, Any]) -> None:
-        with self._database.transaction(collection=self._collection.name) as connection:
+        with self._transaction() as connection:
             run(connection, self._statement("config_put", config=_json(config)))
 
     # --- ingestion --------------------------------------------------------------------------------------------------------------
@@ -158,8 +162,10 @@ class PostgresDocuments(Documents):
         found = self._fetch("find", sources=list(sources), tenant=self._tenant)
         return {row["source"]: _known(row) for row in found}
 
-    def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
-        found = self._fetch("copies", digests=list(digests), tenant=self._tenant, owner=self._owner)
+    def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
+        found = self._fetch(
+            "copies", digests=list(digests), tenant=self._tenant, owner=self._owner, metadata=_json(metadata)
+        )
         return {bytes(row["sha256"]): row["source"] for row in found}
 
     def sources(self, *, after: str | None = None) -> list[str]:
@@ -188,33 +194,34 @@ class PostgresDocuments(Documents):
         return StoreReport(written, removed)
 
     def _put(self, connection: Connection[Any], documents: Sequence[EmbeddedDocument]) -> dict[str, int]:
-        """Store the documents' own rows; their ids by source. Those that are copies come last, so that their originals are there."""
-        numbers: dict[str, int] = {}
-        for copies in (False, True):
-            some = [one.document for one in documents if (one.document.duplicate_of is not None) is copies]
-            if not some:
-                continue
-            wanted = [d.duplicate_of for d in some if d.duplicate_of is not None and d.duplicate_of not in numbers]
+        """Store the documents' own rows, all in the order of their sources; their ids by source. Then copies are told their originals, which may be among them."""
+        some = [one.document for one in documents]
+        statement = self._statement(
+            "put",
+            tenant=self._tenant,
+            owner=self._owner,
+            model=self._model,
+            sources=[d.source for d in some],
+            sha256=[d.sha256 for d in some],
+            bytes=[d.size for d in some],
+            media_types=[d.media_type for d in some],
+            titles=[d.title for d in some],
+            languages=[d.language for d in some],
+            metadata=[_json(d.metadata) for d in some],
+            settings=[_json(d.settings) for d in some],
+            states=["stored" if d.duplicate_of is None else "duplicate" for d in some],
+            chunks=[len(d.chunks) for d in some],
+            characters=[d.characters for d in some],
+        )
+        numbers: dict[str, int] = {row["source"]: row["id"] for row in rows(connection, statement)}
+        copies = {numbers[d.source]: d.duplicate_of for d in some if d.duplicate_of is not None}
+        if copies:
+            wanted = [original for original in copies.values() if original not in numbers]
             originals = numbers | (self._numbers(connection, wanted) if wanted else {})
-            statement = self._statement(
-                "put",
-                tenant=self._tenant,
-                owner=self._owner,
-                model=self._model,
-                sources=[d.source for d in some],
-                sha256=[d.sha256 for d in some],
-                bytes=[d.size for d in some],
-                media_types=[d.media_type for d in some],
-                titles=[d.title for d in some],
-                languages=[d.language for d in some],
-                metadata=[_json(d.metadata) for d in some],
-                settings=[_json(d.settings) for d in some],
-                states=["duplicate" if copies else "stored" for _ in some],
-                duplicates=[originals.get(d.duplicate_of or "") for d in some],
-                chunks=[len(d.chunks) for d in some],
-                characters=[d.characters for d in some],
+            told = self._statement(
+                "copied", ids=list(copies), originals=[originals.get(original) for original in copies.values()]
             )
-            numbers |= {row["source"]: row["id"] for row in rows(connection, statement)}
+            run(connection, told)
         return numbers
 
     def _numbers(self, connection: Connection[Any], sources: Sequence[str]) -> dict[str, int]:
@@ -248,7 +255,7 @@ class PostgresDocuments(Documents):
         )
 
     def note_trouble(self, troubles: Sequence[Trouble]) -> None:
-        with self._database.transaction(collection=self._collection.name) as connection:
+        with self._transaction() as connection:
             statement = self._statement(
                 "fail",
                 tenant=self._tenant,
@@ -274,10 +281,21 @@ class PostgresDocuments(Documents):
         """A transaction that changes records, of which those who keep a copy hear, even after an error: it may have been committed."""
         check_claims(self._database, self._collection._table())
         try:
-            with self._database.transaction(collection=self._collection.name) as connection:
+            with self._transaction() as connection:
                 yield connection
         finally:
             self.wrote()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection[Any]]:
+        """A transaction. ``CollectionNotFound`` if the collection, of which there must be a row for documents to be stored, was dropped meanwhile."""
+        try:
+            with self._database.transaction(collection=self._collection.name) as connection:
+                yield connection
+        except BackendError as error:
+            if error.sqlstate != _NO_SUCH_ROW:
+                raise
+            raise CollectionNotFound(self._collection.name) from error
 
     # --- statements -------------------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.borrowed_async import AsyncBorrowedConnection
 from likewise.backends.postgres.connection_async import AsyncDatabase, Row, rows, run
 from likewise.backends.postgres.loading_async import AsyncLoad, check_claims
-from likewise.errors import CollectionNotFound, InvalidArgument, SchemaMismatch
+from likewise.errors import BackendError, CollectionNotFound, InvalidArgument, SchemaMismatch
 
 if TYPE_CHECKING:
     from likewise.backends.postgres.collection_async import AsyncPostgresCollection
@@ -49,6 +49,8 @@ __all__ = ["AsyncPostgresDocuments"]
 
 #: Documents in the statistics, and chunks that are looked at together.
 _MOST_LISTED, _PAGE = 1_000, 500
+#: SQLSTATE of a row that another one needs, and is not there.
+_NO_SUCH_ROW = "23503"
 
 
 class AsyncPostgresDocuments(AsyncDocuments):
@@ -135,11 +137,13 @@ class AsyncPostgresDocuments(AsyncDocuments):
                 await self._collection.upsert(_record(row) for row in texts)
             finally:
                 self.wrote()
-            async with self._database.transaction(collection=self._collection.name) as connection:
-                await run(
-                    connection,
-                    await self._statement("restored", records=[r["record_id"] for r in texts], model=self._model),
-                )
+            async with self._changing() as connection:
+                records = [row["record_id"] for row in texts]
+                await run(connection, await self._statement("restored", records=records, model=self._model))
+                # What was no chunk any more by the time that it was embedded.
+                unclaimed = await rows(connection, await self._statement("unclaimed", records=records))
+            ours = {row["record_id"] for row in texts} - {row["id"] for row in unclaimed}
+            texts = [row for row in texts if row["record_id"] in ours]
             restored += sum(row["gone"] for row in texts)
             refreshed += sum(not row["gone"] for row in texts)
         if incomplete:
@@ -152,7 +156,7 @@ class AsyncPostgresDocuments(AsyncDocuments):
         return found[0]["config"] if found else None
 
     async def set_config(self, config: Mapping[str, Any]) -> None:
-        async with self._database.transaction(collection=self._collection.name) as connection:
+        async with self._transaction() as connection:
             await run(connection, await self._statement("config_put", config=_json(config)))
 
     # --- ingestion --------------------------------------------------------------------------------------------------------------
@@ -161,8 +165,10 @@ class AsyncPostgresDocuments(AsyncDocuments):
         found = await self._fetch("find", sources=list(sources), tenant=self._tenant)
         return {row["source"]: _known(row) for row in found}
 
-    async def copies(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
-        found = await self._fetch("copies", digests=list(digests), tenant=self._tenant, owner=self._owner)
+    async def copies(self, digests: Sequence[bytes], metadata: Mapping[str, Any]) -> Mapping[bytes, str]:
+        found = await self._fetch(
+            "copies", digests=list(digests), tenant=self._tenant, owner=self._owner, metadata=_json(metadata)
+        )
         return {bytes(row["sha256"]): row["source"] for row in found}
 
     async def sources(self, *, after: str | None = None) -> list[str]:
@@ -191,33 +197,34 @@ class AsyncPostgresDocuments(AsyncDocuments):
         return StoreReport(written, removed)
 
     async def _put(self, connection: AsyncConnection[Any], documents: Sequence[EmbeddedDocument]) -> dict[str, int]:
-        """Store the documents' own rows; their ids by source. Those that are copies come last, so that their originals are there."""
-        numbers: dict[str, int] = {}
-        for copies in (False, True):
-            some = [one.document for one in documents if (one.document.duplicate_of is not None) is copies]
-            if not some:
-                continue
-            wanted = [d.duplicate_of for d in some if d.duplicate_of is not None and d.duplicate_of not in numbers]
+        """Store the documents' own rows, all in the order of their sources; their ids by source. Then copies are told their originals, which may be among them."""
+        some = [one.document for one in documents]
+        statement = await self._statement(
+            "put",
+            tenant=self._tenant,
+            owner=self._owner,
+            model=self._model,
+            sources=[d.source for d in some],
+            sha256=[d.sha256 for d in some],
+            bytes=[d.size for d in some],
+            media_types=[d.media_type for d in some],
+            titles=[d.title for d in some],
+            languages=[d.language for d in some],
+            metadata=[_json(d.metadata) for d in some],
+            settings=[_json(d.settings) for d in some],
+            states=["stored" if d.duplicate_of is None else "duplicate" for d in some],
+            chunks=[len(d.chunks) for d in some],
+            characters=[d.characters for d in some],
+        )
+        numbers: dict[str, int] = {row["source"]: row["id"] for row in await rows(connection, statement)}
+        copies = {numbers[d.source]: d.duplicate_of for d in some if d.duplicate_of is not None}
+        if copies:
+            wanted = [original for original in copies.values() if original not in numbers]
             originals = numbers | (await self._numbers(connection, wanted) if wanted else {})
-            statement = await self._statement(
-                "put",
-                tenant=self._tenant,
-                owner=self._owner,
-                model=self._model,
-                sources=[d.source for d in some],
-                sha256=[d.sha256 for d in some],
-                bytes=[d.size for d in some],
-                media_types=[d.media_type for d in some],
-                titles=[d.title for d in some],
-                languages=[d.language for d in some],
-                metadata=[_json(d.metadata) for d in some],
-                settings=[_json(d.settings) for d in some],
-                states=["duplicate" if copies else "stored" for _ in some],
-                duplicates=[originals.get(d.duplicate_of or "") for d in some],
-                chunks=[len(d.chunks) for d in some],
-                characters=[d.characters for d in some],
+            told = await self._statement(
+                "copied", ids=list(copies), originals=[originals.get(original) for original in copies.values()]
             )
-            numbers |= {row["source"]: row["id"] for row in await rows(connection, statement)}
+            await run(connection, told)
         return numbers
 
     async def _numbers(self, connection: AsyncConnection[Any], sources: Sequence[str]) -> dict[str, int]:
@@ -251,7 +258,7 @@ class AsyncPostgresDocuments(AsyncDocuments):
         )
 
     async def note_trouble(self, troubles: Sequence[Trouble]) -> None:
-        async with self._database.transaction(collection=self._collection.name) as connection:
+        async with self._transaction() as connection:
             statement = await self._statement(
                 "fail",
                 tenant=self._tenant,
@@ -277,10 +284,21 @@ class AsyncPostgresDocuments(AsyncDocuments):
         """A transaction that changes records, of which those who keep a copy hear, even after an error: it may have been committed."""
         check_claims(self._database, await self._collection._table())
         try:
-            async with self._database.transaction(collection=self._collection.name) as connection:
+            async with self._transaction() as connection:
                 yield connection
         finally:
             self.wrote()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A transaction. ``CollectionNotFound`` if the collection, of which there must be a row for documents to be stored, was dropped meanwhile."""
+        try:
+            async with self._database.transaction(collection=self._collection.name) as connection:
+                yield connection
+        except BackendError as error:
+            if error.sqlstate != _NO_SUCH_ROW:
+                raise
+            raise CollectionNotFound(self._collection.name) from error
 
     # --- statements -------------------------------------------------------------------------------------------------------------
 

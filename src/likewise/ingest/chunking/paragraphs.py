@@ -55,11 +55,15 @@ def _pieces(text: str, size: int) -> Iterator[str]:
 
 
 def _cut(sentence: str, size: int) -> Iterator[str]:
-    while len(sentence) > size:
-        at = sentence.rfind(" ", size // 2, size + 1)
-        at = at if at > 0 else size
-        if part := sentence[:at].strip():
+    # By places: to cut off what is done would copy the rest each time, which of one line of megabytes takes minutes.
+    start, end = 0, len(sentence)
+    while end - start > size:
+        at = sentence.rfind(" ", start + size // 2, start + size + 1)
+        at = at if at > start else start + size
+        if part := sentence[start:at].strip():
             yield part
-        sentence = sentence[at:].strip()
-    if sentence:
-        yield sentence
+        start = at
+        while start < end and sentence[start].isspace():
+            start += 1
+    if start < end:
+        yield sentence[start:].strip()

@@ -7,5 +7,6 @@ select
     ) as present,
     o.sha256 as original_sha256
 from likewise.documents as d
-left join likewise.documents as o on o.id = d.duplicate_of and o.state = 'stored'
+left join likewise.documents as o on o.id = d.duplicate_of and o.state = 'stored' and o.owner = d.owner
+    and o.settings -> 'metadata' is not distinct from d.settings -> 'metadata'
 where d.schema_name = %(schema)s and d.collection = %(collection)s and d.tenant = %(tenant)s and d.source = any (%(sources)s)
