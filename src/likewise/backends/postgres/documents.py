@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
@@ -50,8 +51,8 @@ __all__ = ["PostgresDocuments"]
 
 #: Documents in the statistics, and chunks that are looked at together.
 _MOST_LISTED, _PAGE = 1_000, 500
-#: SQLSTATE of a row that another one needs, and is not there.
-_NO_SUCH_ROW = "23503"
+#: What names a collection that there must be.
+_OF_A_COLLECTION = {"documents_schema_name_collection_fkey", "ingestion_schema_name_collection_fkey"}
 
 
 class PostgresDocuments(Documents):
@@ -293,9 +294,10 @@ class PostgresDocuments(Documents):
             with self._database.transaction(collection=self._collection.name) as connection:
                 yield connection
         except BackendError as error:
-            if error.sqlstate != _NO_SUCH_ROW:
-                raise
-            raise CollectionNotFound(self._collection.name) from error
+            cause = error.__cause__
+            if isinstance(cause, psycopg.errors.ForeignKeyViolation) and cause.diag.constraint_name in _OF_A_COLLECTION:
+                raise CollectionNotFound(self._collection.name) from error
+            raise
 
     # --- statements -------------------------------------------------------------------------------------------------------------
 

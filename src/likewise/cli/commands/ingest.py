@@ -14,7 +14,7 @@ from likewise.abc.stores import Collection
 from likewise.abc.vector_stores import VectorStore
 from likewise.cli.context import Context
 from likewise.cli.exits import Exit
-from likewise.errors import CollectionNotFound, InvalidArgument
+from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
 from likewise.ingest import FileFailure, IngestConfig, IngestReport, ParagraphsConfig, find_files, ingest
 from likewise.ingest.config import CutConfig, PagesConfig
 from likewise.schema import CollectionSpec, Gin, Hnsw
@@ -193,9 +193,12 @@ def _watch(context: Context, collection: Collection, how: Mapping[str, Any]) -> 
         for failure in report.failed[:_SHOWN]:
             context.output.note(f"  failed: {failure.path}: {failure.reason}")
 
+    def troubled(error: LikewiseError) -> None:
+        context.output.note(f"to be tried again: {error}")
+
     try:
         context.output.note(f"watching {', '.join(context.options.paths)}")
-        watch_folders(collection, context.options.paths, stop=stop, reported=reported, **how)
+        watch_folders(collection, context.options.paths, stop=stop, reported=reported, troubled=troubled, **how)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
