@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
 import likewise
 from likewise import BackendError, Record
 from likewise.abc.feeds import Position
-from likewise.backends.faiss import FaissCollection, _folder, following
+from likewise.backends.faiss import FaissCollection, _folder, _renewal, following
+from likewise.backends.faiss import image as image_module
+from likewise.backends.faiss import index as index_module
+from likewise.backends.faiss.file import save_image
 from likewise.backends.faiss.image import Image
 from likewise.backends.postgres.following.log import LogFeed
 
@@ -99,7 +105,7 @@ def test_a_file_that_is_written_of_a_copy_that_was_given_up_is_not_taken_for_the
         # The copy whose file is being written is of no use any more: the next one has a row that it has not.
         (publication,) = publications(fresh_database_url)
         with psycopg.connect(fresh_database_url) as connection:
-            connection.execute(f"drop publication {publication}")
+            connection.execute(sql.SQL("drop publication {}").format(sql.Identifier(publication)))
             connection.execute("insert into things (id, vector) values ('new', '[1,0,0,0]')")
         threading.Timer(3, may.set).start()
         eventually(lambda: store.replicas()["things"].built == 2)
@@ -207,3 +213,36 @@ def test_a_full_disk_does_not_have_the_replica_built_anew(
             assert (status.state, status.built) == ("following", 1)
         eventually(lambda: not store.replicas()["things"].notes)
         assert collection.replica_wait().built == 1
+
+
+def test_what_waits_while_a_file_is_written_goes_into_the_graph_after(
+    fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_QUIET", 0.1)
+    monkeypatch.setattr(index_module, "TAIL", 50)
+    for module in (index_module, _renewal):
+        monkeypatch.setattr(module, "GRAPH_FROM", 100)
+    begun, may = threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> None:
+        begun.set()
+        assert may.wait(20)
+        save_image(*args)
+
+    monkeypatch.setattr(image_module, "save_image", slowly)
+    with open_store(fresh_database_url, path=tmp_path) as store:
+        collection = things(store)
+        collection.upsert(rows(200))
+        collection.replica_wait()
+        assert begun.wait(20)
+        collection.upsert([Record(f"late {n}", [1, n, 0, 0]) for n in range(80)])
+        collection.replica_wait()
+        image = collection._kept().image
+        assert image is not None
+        (index,) = image._indexes.values()
+        assert index.merging
+        time.sleep(0.5)
+        may.set()
+        # Nobody writes anything more.
+        eventually(lambda: not index.merging)
+        assert index.slots.count - index.base <= 25

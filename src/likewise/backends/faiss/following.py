@@ -66,6 +66,8 @@ class Following:
         self._feed: Feed | None = None
         self._hurrying: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
+        #: Whether a file was written, for which what is to be merged has waited.
+        self._merging_waited = False
         self._looked = False
         self._failure: str | None = None
         #: The position of the file, where it is known, and until where that is what the collection has; when these were written.
@@ -250,6 +252,7 @@ class Following:
             while True:
                 await asyncio.wait({told}, timeout=max(0.0, rested - time.monotonic()) if more else _QUIET)
                 now = time.monotonic()
+                more, self._merging_waited = more or self._merging_waited, False
                 if told.done():
                     commits = told.result()
                     told, heard = asyncio.ensure_future(_next(stream)), now
@@ -342,6 +345,8 @@ class Following:
             self._unwritten(error)
         except BackendUnavailable:
             pass  # Found by who reads the feed; the file is as good as it was.
+        finally:
+            self._merging_waited = True
 
     def _unwritten(self, error: OSError) -> None:
         notes = self.replica.notes
