@@ -40,6 +40,10 @@ def test_a_life(things: Likewise, fresh_database_url: str, tmp_path: Path) -> No
     assert "30 rows, " in said.out
     assert "built now" in said.out
     assert "30 rows compared: all are the same" in said.out
+    # Without the folder nothing could be dropped, and that is not to be said.
+    nothing = things("replica", "drop")
+    assert nothing.code == Exit.INVALID
+    assert "--path" in nothing.err
     assert things("replica", "drop", "--path", tmp_path, "--json").json == {"collection": "things", "dropped": True}
     assert not list(tmp_path.glob("*.replica"))
     with psycopg.connect(fresh_database_url) as connection:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from likewise import CollectionSpec, Column, LikewiseError, Metadata, OptionalDependencyError, VectorField
 from likewise.abc.feeds import Cleared, Commit, Gone, Payload, Position, Put, Rows
+from likewise.backends.faiss import image as image_module
 from likewise.backends.faiss.image import DamagedImage, Drift, Image
+from likewise.backends.faiss.index import Near, VectorIndex
 from likewise.metrics import Metric
 from likewise.records import Include
 
@@ -254,3 +259,33 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(OptionalDependencyError, match=r"faiss-cpu is not installed.*likewise\[faiss\]"):
         Image(SPEC, holds=HOLDS)
     assert dict(os.environ) == before
+
+
+def test_a_search_of_many_queries_does_not_keep_commits_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who writes waits for who reads, and whoever else reads waits for who writes: it must not be for all of the queries."""
+    image = image_of(50)
+    searching, search = threading.Event(), VectorIndex.search
+
+    def slowly(self: VectorIndex, *args: Any, **options: Any) -> Near:
+        searching.set()
+        until = time.monotonic() + 20
+        while not applied.is_set() and not image._lock._writers_waiting:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        return search(self, *args, **options)
+
+    applied = threading.Event()
+
+    def write() -> None:
+        assert searching.wait(20)
+        image.apply(Commit(Position("0/2"), [put("new", [1, 2, 3, 4])]))
+        applied.set()
+
+    monkeypatch.setattr(image_module, "_AT_A_TIME", 0.0)
+    monkeypatch.setattr(VectorIndex, "search", slowly)
+    writer = threading.Thread(target=write)
+    writer.start()
+    where = Column("id") == "new"
+    first, second, third = image.search("", np.array([[1, 2, 3, 4]] * 3, np.float32), 1, where=where)
+    writer.join()
+    assert (image.ids(first), image.ids(second), image.ids(third)) == ([], ["new"], ["new"])

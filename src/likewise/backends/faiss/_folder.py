@@ -50,18 +50,20 @@ class Place:
         if self._lock is not None:
             return True
         folder = self._stem.parent
+        lock = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._locked, os.O_RDWR | os.O_CREAT, 0o600)
+            if _taken(lock):
+                os.ftruncate(lock, 0)
+                os.write(lock, f"{os.getpid()}\n".encode())
+                self._lock = lock
         except OSError as error:
             raise BackendError(f"the replica cannot be kept in {folder}: {error.strerror or error}") from error
-        if not _taken(lock):
-            os.close(lock)
-            return False
-        self._lock = lock
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-        return True
+        finally:
+            if lock is not None and self._lock is None:
+                os.close(lock)
+        return self._lock is not None
 
     def owner(self) -> int | None:
         """The process that has the files, if that can be told."""
@@ -70,7 +72,7 @@ class Place:
         return None
 
     def release(self) -> None:
-        """Let go of the files. May be called twice."""
+        """Let go of the files. May be called twice; and in a child that was forked, whose parent keeps them."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)

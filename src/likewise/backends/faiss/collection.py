@@ -139,7 +139,8 @@ class FaissCollection(Collection):
     def drop_replica(self) -> None:
         """Stop the replica, delete its file, and have the database keep nothing for it. Blocks; who opens the collection next begins anew.
 
-        ``BackendConflict`` if the file is another process's, which follows the collection.
+        ``BackendConflict`` if the file is another process's, which follows the collection; ``LikewiseError`` if the database could not be had
+        to forget: then it may be tried again.
         """
         self._follower.drop(self._kept())
 

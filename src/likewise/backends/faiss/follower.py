@@ -21,7 +21,7 @@ from likewise.backends.faiss._folder import Place
 from likewise.backends.faiss._options import ReplicaOptions
 from likewise.backends.faiss.following import Following
 from likewise.backends.faiss.replica import Replica
-from likewise.errors import BackendConflict, LikewiseError
+from likewise.errors import BackendConflict, BackendError, LikewiseError
 from likewise.schema import CollectionSpec
 
 __all__ = ["Follower"]
@@ -105,9 +105,11 @@ class Follower:
             if self._loop is not None:
                 self._call(self._end(name, forget=False))
             place = self._place(name)
-            if place is not None and place.claim():
-                place.discard()
-                place.release()
+            # Files that cannot be had are noted as it begins.
+            with contextlib.suppress(BackendError):
+                if place is not None and place.claim():
+                    place.discard()
+                    place.release()
             replica.leave("idle")
             self.start(replica)
 
@@ -119,21 +121,32 @@ class Follower:
     def drop(self, replica: Replica) -> None:
         """Stop and forget the replica, with its files and what the database keeps for it. Blocks.
 
-        ``BackendConflict`` if another process has the files.
+        ``BackendConflict`` if another process has the files; ``LikewiseError`` if what the database keeps could not be dropped: then the files
+        say still what it is, and it may be tried again.
         """
         name = replica.spec.name
         with self._lock:
             if self._closed or self._replicas.get(name) is not replica:
                 return
             del self._replicas[name]
+        try:
+            self._drop(replica)
+        except LikewiseError:
+            with self._lock:
+                self._replicas.setdefault(name, replica)
+            raise
+        replica.leave("stopped")
+
+    def _drop(self, replica: Replica) -> None:
+        name = replica.spec.name
         place = self._place(name)
         if replica.state not in ("idle", "stopped"):
-            self._call(self._end(name, forget=True))
+            problem = self._call(self._end(name, forget=True))
+            if problem is not None:
+                raise problem
         elif place is not None and place.exists():
             # Of an earlier run: only the database and the folder know of it.
             if not place.claim():
-                with self._lock:
-                    self._replicas[name] = replica
                 raise BackendConflict(
                     f"{place.image} belongs to process {place.owner() or 'unknown'}, which follows the collection: end that first"
                 )
@@ -142,7 +155,6 @@ class Follower:
                 place.remove()
             finally:
                 place.release()
-        replica.leave("stopped")
 
     def close(self) -> None:
         """Store what is to be stored, let go of the database, and end the thread. Blocks; does nothing the second time."""
@@ -159,6 +171,9 @@ class Follower:
     def disown(self) -> None:
         """In a child that was forked: there is no thread here, so what was inherited may not answer any longer."""
         self._lock, self._closed, self._thread = threading.Lock(), True, None
+        # Files are locked for who has them open, and that is the child too.
+        for following in self._following.values():
+            following.disown()
         for replica in self._replicas.values():
             replica.disown()
 
@@ -208,16 +223,18 @@ class Follower:
         self._following[name] = following
         self._tasks[name] = asyncio.create_task(following.run(), name=f"replica of {name}")
 
-    async def _end(self, name: str, *, forget: bool) -> None:
-        """End the task of a collection, and wait for it."""
+    async def _end(self, name: str, *, forget: bool) -> LikewiseError | None:
+        """End the task of a collection, and wait for it; why the database keeps something still, if it was to forget."""
         task, following = self._tasks.pop(name, None), self._following.pop(name, None)
         if task is None or following is None:
-            return
-        following.forgetting = forget
-        task.cancel()
+            return None
+        if not following.ending:
+            following.forgetting = forget
+            task.cancel()
         await asyncio.wait([task])
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("the replica of %s ended badly", name, exc_info=error)
+        return following.unforgotten
 
 
 def _alike(one: CollectionSpec, other: CollectionSpec) -> bool:
@@ -226,12 +243,8 @@ def _alike(one: CollectionSpec, other: CollectionSpec) -> bool:
 
 
 async def _forget(feed: Feed) -> None:
-    try:
+    async with feed:
         await feed.forget()
-    except LikewiseError as error:
-        _log.warning("what the database keeps for a replica could not be dropped: %s", error)
-    finally:
-        await feed.aclose()
 
 
 def _after_fork() -> None:

@@ -55,12 +55,19 @@ class Following:
         self.replica = replica
         #: Whether the end is for good: then nothing is kept in the database or in files.
         self.forgetting = False
+        #: Why the database keeps something still, though it was to be for good.
+        self.unforgotten: LikewiseError | None = None
+        #: Whether it ends by itself already, which is not to be broken off.
+        self.ending = False
+        self._forgotten = False
         self._place = place
         self._executor = executor
         self._image: Image | None = None
         self._feed: Feed | None = None
         self._hurrying: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
+        #: Whether a file was written, for which what is to be merged has waited.
+        self._merging_waited = False
         self._looked = False
         self._failure: str | None = None
         #: The position of the file, where it is known, and until where that is what the collection has; when these were written.
@@ -89,23 +96,38 @@ class Following:
                 failures = 0 if time.monotonic() - began > _SETTLED else failures + 1
                 await asyncio.sleep(min(_AGAIN_MOST, _AGAIN_FIRST * 2 ** min(failures, 12)))
         finally:
+            self.ending = True
             self.replica.leave("stopped")
             self._image = None
+            await self._saved_by_now()
             if self.forgetting:
                 await self._forget()
             if self._place is not None:
                 self._place.release()
 
+    def disown(self) -> None:
+        """In a child that was forked: the files are the parent's."""
+        if self._place is not None:
+            self._place.release()
+
     async def _forget(self) -> None:
         try:
-            async with self._open() as feed:
-                await feed.forget()
+            if not self._forgotten:
+                # For a table that is no more nothing is kept.
+                async with self._open() as feed:
+                    with contextlib.suppress(CollectionNotFound):
+                        await feed.forget()
         except LikewiseError as error:
+            self.unforgotten = error
             _log.warning(
                 "what the database keeps for the replica of %s was not dropped: %s", self.replica.spec.name, error
             )
-        if self._place is not None:
-            self._place.remove()
+            # The name of what is kept stays, so that it can be found again.
+            if self._place is not None:
+                self._place.discard()
+        else:
+            if self._place is not None:
+                self._place.remove()
 
     def _open(self) -> Feed:
         return self.replica.open_feed(self._place.slot() if self._place is not None else None)
@@ -150,7 +172,7 @@ class Following:
 
     async def _follow(self) -> None:
         replica = self.replica
-        async with self._open() as feed:
+        async with self._open() as feed, self._forgetting_by(feed):
             if self._image is None and not self._looked:
                 self._image = await self._load()
             image, self._looked = self._image, True
@@ -160,6 +182,8 @@ class Following:
                 # Not two of them in memory at a time.
                 image = self._image = None
                 replica.leave("building")
+                # What is noted of the old one's file must not be taken for something of the new one.
+                await self._saved_by_now()
                 image = self._image = await self._build(feed)
             await self._apart(_give_back)
             replica.follow(image, feed)
@@ -175,6 +199,19 @@ class Following:
                 self._feed = None
                 if self._hurrying is not None:
                     self._hurrying.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _forgetting_by(self, feed: Feed) -> AsyncIterator[None]:
+        """Where the collection turns out to be no more, its feed is asked to forget: it alone knows which table that was, if it was renamed."""
+        try:
+            yield
+        except CollectionNotFound:
+            self.ending = True
+            self.replica.leave("stopped")
+            with contextlib.suppress(LikewiseError):
+                await feed.forget()
+                self._forgotten = True
+            raise
 
     async def _load(self) -> Image | None:
         """The image in the file, if it is whole and of this collection."""
@@ -215,6 +252,7 @@ class Following:
             while True:
                 await asyncio.wait({told}, timeout=max(0.0, rested - time.monotonic()) if more else _QUIET)
                 now = time.monotonic()
+                more, self._merging_waited = more or self._merging_waited, False
                 if told.done():
                     commits = told.result()
                     told, heard = asyncio.ensure_future(_next(stream)), now
@@ -282,33 +320,53 @@ class Following:
         position = image.position
         assert position is not None
         if self._saved is not None:
-            self._kept, self._kept_at = position, time.monotonic()
-            place.kept(self._saved, position)
+            self._kept_at = time.monotonic()
+            try:
+                place.kept(self._saved, position)
+            except OSError as error:
+                self._unwritten(error)
+                return
+            self._kept = position
+            self._written()
             await feed.kept(position)
 
     async def _save(self, place: Place, image: Image, feed: Feed) -> None:
         """Write the file beside what is going on, then let the database forget what it has."""
-        notes, changes = self.replica.notes, self._changes
+        changes = self._changes
         self._changes, self._saved_at = 0, time.monotonic()
         self._kept = image.position
         try:
             self._saved = self._kept = await self._apart(partial(image.save, place.image))
-            notes[:] = [note for note in notes if not note.startswith(_UNWRITTEN)]
+            self._written()
             await feed.kept(self._saved)
         except OSError as error:
-            _log.warning("the file of the replica of %s could not be written: %s", self.replica.spec.name, error)
             # It is tried again after a while, though nothing may happen until then.
             self._changes += max(1, changes)
-            if not any(note.startswith(_UNWRITTEN) for note in notes):
-                notes.append(f"{_UNWRITTEN}: {error.strerror or error}; until it is, the database keeps its log")
+            self._unwritten(error)
         except BackendUnavailable:
             pass  # Found by who reads the feed; the file is as good as it was.
+        finally:
+            self._merging_waited = True
+
+    def _unwritten(self, error: OSError) -> None:
+        notes = self.replica.notes
+        if not any(note.startswith(_UNWRITTEN) for note in notes):
+            _log.warning("the file of the replica of %s could not be written: %s", self.replica.spec.name, error)
+            notes.append(f"{_UNWRITTEN}: {error.strerror or error}; until it is, the database keeps its log")
+
+    def _written(self) -> None:
+        notes = self.replica.notes
+        notes[:] = [note for note in notes if not note.startswith(_UNWRITTEN)]
+
+    async def _saved_by_now(self) -> None:
+        """Wait until the file is written that is being written."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
 
     async def _save_at_the_end(self, image: Image, feed: Feed) -> None:
         if self._place is None:
             return
-        if self._saving is not None:
-            await asyncio.wait([self._saving])
+        await self._saved_by_now()
         if self._changes or self._saved is None:
             await self._save(self._place, image, feed)
         elif image.position != self._kept:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ from likewise.schema import CollectionSpec
 
 __all__ = ["DamagedImage", "Drift", "Found", "Image", "digest"]
 
+#: Seconds for which a search of many queries keeps writers out; one query may take longer.
+_AT_A_TIME = 0.02
 #: Rows that ``digest`` looks at before it lets a writer in.
 _DIGESTED = 1_000
 
@@ -204,30 +207,32 @@ class Image:
         """What is nearest to each query, of shape (queries, dimension), by the vector of this name (empty: the collection's own).
 
         Never fewer than ``top_k`` where as many rows match the filter and have the vector. ``ef_search`` is how many candidates the graph
-        looks at; more of them find more of the nearest.
+        looks at; more of them find more of the nearest. What is found for one query is of one moment; between the queries of a long list commits may
+        be applied, for who writes waits for who reads, and other readers wait for who writes.
         """
         if where is not None and not self._columns.answered(where):
             # What the filter needs of columns is made in steps, between which commits may be applied.
             for _ in range(len(self._table.ids) + 1):
                 if not self._advance(where):
                     break
-        with self._lock.reading:
-            if self.position is None:
-                raise LikewiseError(
-                    f"the image of collection {self.spec.name!r} is being filled, and cannot be searched yet"
-                )
-            index = self._indexes[name]
-            among = None if where is None else index.select(self._columns.select(where))
-            matching = len(index if among is None else among)
-            return [
-                self._found(
-                    name,
-                    index.search(query, top_k, among=among, exact=exact, ef_search=ef_search),
-                    top_k,
-                    matching,
-                )
-                for query in queries
-            ]
+        found: list[Found] = []
+        while True:
+            with self._lock.reading:
+                if self.position is None:
+                    raise LikewiseError(
+                        f"the image of collection {self.spec.name!r} is being filled, and cannot be searched yet"
+                    )
+                until = time.monotonic() + _AT_A_TIME
+                index = self._indexes[name]
+                among = None if where is None else index.select(self._columns.select(where))
+                matching = len(index if among is None else among)
+                for query in queries[len(found) :]:
+                    near = index.search(query, top_k, among=among, exact=exact, ef_search=ef_search)
+                    found.append(self._found(name, near, top_k, matching))
+                    if time.monotonic() >= until:
+                        break
+            if len(found) >= len(queries):
+                return found
 
     def _advance(self, where: Filter) -> bool:
         with self._lock.reading:

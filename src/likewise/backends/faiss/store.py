@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -23,6 +23,8 @@ from likewise.errors import BackendConflict, LikewiseError
 from likewise.schema import CollectionSpec
 
 __all__ = ["FaissStore"]
+
+_log = logging.getLogger("likewise.backends.faiss")
 
 
 class FaissStore(VectorStore):
@@ -88,8 +90,12 @@ class FaissStore(VectorStore):
                 pass  # It is no more, or cannot be read; the inner store says which.
             else:
                 # Where another process has the files, that one cleans up when it finds the collection gone.
-                with contextlib.suppress(BackendConflict):
+                try:
                     run_apart(opened.drop_replica)
+                except BackendConflict:
+                    pass
+                except LikewiseError as error:
+                    _log.warning("what the database keeps for the replica of %s was not dropped: %s", name, error)
         self._inner.drop_collection(name, missing_ok=missing_ok)
 
     def collections(self) -> list[CollectionSpec]:

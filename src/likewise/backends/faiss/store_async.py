@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -22,6 +22,8 @@ from likewise.errors import BackendConflict, LikewiseError
 from likewise.schema import CollectionSpec
 
 __all__ = ["AsyncFaissStore"]
+
+_log = logging.getLogger("likewise.backends.faiss")
 
 
 class AsyncFaissStore(AsyncVectorStore):
@@ -87,8 +89,12 @@ class AsyncFaissStore(AsyncVectorStore):
                 pass  # It is no more, or cannot be read; the inner store says which.
             else:
                 # Where another process has the files, that one cleans up when it finds the collection gone.
-                with contextlib.suppress(BackendConflict):
+                try:
                     await run_apart(opened.drop_replica)
+                except BackendConflict:
+                    pass
+                except LikewiseError as error:
+                    _log.warning("what the database keeps for the replica of %s was not dropped: %s", name, error)
         await self._inner.drop_collection(name, missing_ok=missing_ok)
 
     async def collections(self) -> list[CollectionSpec]:

@@ -57,11 +57,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(context: Context) -> int:
     """Do what the action says."""
     from likewise.backends.faiss import FaissCollection
+    from likewise.backends.faiss._options import split_url
 
     options = context.options
     if not options.seconds > 0:
         raise InvalidArgument(f"--seconds is {options.seconds:g}; it must be above 0")
-    with context.store(_url(context)) as store:
+    url = _url(context)
+    if options.action == "drop" and split_url(url)[1].path is None:
+        raise InvalidArgument(
+            "nothing can be dropped without the folder where the replica is kept: give --path, the replica_path of the program whose it is"
+        )
+    with context.store(url) as store:
         collection = context.collection(store, options.collection)
         assert isinstance(collection, FaissCollection)
         with context.output.progress(f"{options.action} {collection.name}"):

@@ -9,7 +9,7 @@ from likewise.backends.postgres._table import Table
 from likewise.backends.postgres.following._table import close, connect, look
 from likewise.backends.postgres.following.log import LogFeed
 from likewise.backends.postgres.following.triggers import TriggerFeed
-from likewise.errors import InvalidArgument
+from likewise.errors import CollectionNotFound, InvalidArgument
 
 __all__ = ["AnyFeed"]
 
@@ -64,7 +64,14 @@ class AnyFeed(Feed):
         return (self._log if "/" in position else self._triggers).reached(position, wanted)
 
     async def forget(self) -> None:
-        await (self._chosen or await self._choose()).forget()
+        chosen = self._chosen
+        if chosen is None:
+            try:
+                chosen = await self._choose()
+            except CollectionNotFound:
+                # A slot is what must not stay; notes of a table that is no more are deleted by the copies of others.
+                chosen = self._log
+        await chosen.forget()
 
     async def aclose(self) -> None:
         if self._chosen is not None:
