@@ -42,7 +42,7 @@ def test_what_changes_while_the_model_is_away_is_ingested_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "_FIRST_WAIT", 0.1)
-    monkeypatch.setattr(watching, "ingest", Failing(ModelNotAvailable("away"), {1, 2}))
+    monkeypatch.setattr(watching, "ingest", Failing(ModelNotAvailable("away", model="m"), {1, 2}))
     (tmp_path / "a.txt").write_text("one")
     (tmp_path / "b.txt").write_text("two")
     stop = threading.Event()
@@ -68,7 +68,7 @@ def test_what_changes_while_the_model_is_away_is_ingested_afterwards(
 
 
 @pytest.mark.parametrize(
-    ("error", "calls"), [(ModelNotAvailable("away"), {0}), (InvalidArgument("never right"), {1})]
+    ("error", "calls"), [(ModelNotAvailable("away", model="m"), {0}), (InvalidArgument("never right"), {1})]
 )
 def test_an_error_at_the_beginning_and_one_that_does_not_pass_are_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: LikewiseError, calls: set[int]

@@ -216,6 +216,23 @@ def test_comparing_all_misses_nothing(metric: MetricName) -> None:
         assert world.recall(where=Metadata("part") < most, keep=parts < most, exact=True) == 1.0
 
 
+@pytest.mark.parametrize("metric", ["l2", "inner_product"])
+@pytest.mark.parametrize("count", [40, 12_000])
+def test_what_is_too_far_for_float32_is_found(metric: MetricName, count: int) -> None:
+    """Only SQL can have stored such vectors; their squares are more than float32 holds."""
+    vectors = np.random.default_rng(4).normal(size=(count, 4)).astype(np.float32)
+    vectors[3:33] *= np.float32(1e20)
+    image = Image(CollectionSpec("far", dimension=4, metric=metric), holds=frozenset())
+    image.fill(Rows([f"r{i}" for i in range(count)], {"": vectors}, {}, {}))
+    image.filled(Position("0"))
+    query = vectors[3]
+    wide = vectors.astype(np.float64)
+    right = np.linalg.norm(wide - query, axis=1) if metric == "l2" else -(wide @ query.astype(np.float64))
+    for top_k in (1, 10):
+        (found,) = image.search("", query[None], top_k, exact=True)
+        assert image.ids(found) == [f"r{i}" for i in np.argsort(right, kind="stable")[:top_k]]
+
+
 def test_more_than_are_met_are_found_all_the_same() -> None:
     world = World(6_000)
     assert len(world.image.search("", world.queries[:1], 5_990)[0]) == 5_990

@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 
 import likewise
-from likewise import BackendError, Record
+from likewise import BackendError, BackendTimeout, Record
 from likewise.abc.feeds import Position
 from likewise.backends.faiss import FaissCollection, _folder, _renewal, following
 from likewise.backends.faiss import image as image_module
@@ -153,6 +153,17 @@ def test_what_could_not_be_dropped_is_said_and_can_be_dropped_again(
         things(store).drop_replica()
     assert slots(fresh_database_url) == []
     assert [p.suffix for p in tmp_path.iterdir()] == [".lock"]
+
+
+def test_who_waits_for_a_replica_that_was_dropped_is_told_at_once(fresh_database_url: str) -> None:
+    with open_store(fresh_database_url) as store:
+        collection = things(store)
+        collection.replica_wait()
+        collection.drop_replica()
+        began = time.monotonic()
+        with pytest.raises(BackendTimeout, match="stopped"):
+            collection.replica_wait(30)
+        assert time.monotonic() - began < 10
 
 
 def test_a_file_is_not_held_by_a_child_that_was_forked(fresh_database_url: str, tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def nearest(
     """
     count, dimension = vectors.shape
     if not l2 and count >= _AT_ONCE and (among is None or len(among) >= _AT_ONCE_PART * count):
-        products = vectors @ query
+        with np.errstate(over="ignore", invalid="ignore"):
+            products = vectors @ query
         if among is not None:
             products = products[among.rows]
         best = np.argpartition(products, len(products) - top_k)[len(products) - top_k :]

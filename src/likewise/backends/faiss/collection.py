@@ -110,7 +110,8 @@ class FaissCollection(Collection):
         while (future := kept.wait_for(wanted)) is not None:
             self._follower.hurry(kept)
             # What stopped has its waits ended; ``failed`` tries again by itself.
-            if not waited(future, max(0.0, until - time.monotonic())) or kept.state == "stopped":
+            came = kept.state != "stopped" and waited(future, max(0.0, until - time.monotonic()))
+            if not came or kept.state == "stopped":
                 kept.gave_up(future, [])
                 raise BackendTimeout(f"the replica of {self.name!r} was not ready in {seconds:g} s: {kept.why_not()}")
         return kept.status()

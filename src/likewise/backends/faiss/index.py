@@ -337,8 +337,7 @@ class VectorIndex:
         enough = max(top_k, math.ceil(ENOUGH * wanted))
         width = AHEAD * wanted * self.base / len(among.main)
         while width < self.base and width * COMPARED_FOR_EACH < len(among.main):
-            # One of few widths, so that what FAISS wants to know is made once.
-            rounded = 16 * math.ceil(width / 16)
+            rounded = 16 * math.ceil(width / 16)  # one of few, so that FAISS's parameters are made once
             places = graph.search(query, rounded, self._looking_at(graph, rounded))
             found = places[among.has(places)]
             if len(found) >= enough:
@@ -397,6 +396,9 @@ class VectorIndex:
         wanted = min(most, top_k + 16)
         while True:
             values, places = nearest(vectors, query, wanted, l2=l2, among=chosen)
+            if places[-1] < 0 or not (math.isfinite(values[0]) and math.isfinite(values[-1])):
+                # Some are too far for float32, and left out.
+                return np.arange(most) if chosen is None else chosen.rows
             if wanted <= top_k:
                 return places
             limit = self._limit(float(values[top_k - 1]), query)
