@@ -25,6 +25,30 @@ def things(likewise: Likewise, fresh_database_url: str) -> Likewise:
     return likewise
 
 
+def test_the_doctor_tells_of_slots(things: Likewise, fresh_database_url: str, tmp_path: Path) -> None:
+    def slots() -> list[dict[str, str]]:
+        found = things("doctor", "--json").json["findings"]
+        return [finding for finding in found if finding["check"].startswith("replication slot")]
+
+    assert slots() == []
+    assert things("replica", "status", "-c", "things", "--path", tmp_path).code == Exit.OK
+    (left,) = slots()
+    assert left["status"] == "note"
+    assert left["detail"].startswith("of a replica of things that does not run; keeps ")
+    with package.connect(f"faiss+{fresh_database_url}&replica_path={tmp_path}") as store:
+        store.collection("things").replica_wait()  # type: ignore[attr-defined]
+        (used,) = slots()
+        assert (used["check"], used["status"]) == (left["check"], "ok")
+    with psycopg.connect(fresh_database_url, autocommit=True) as connection:
+        connection.execute("drop table things cascade")
+        (stale,) = slots()
+        assert stale["status"] == "warning"
+        cure = stale["detail"].partition("SELECT ")[2]
+        assert left["detail"].endswith(f"if its files are gone: SELECT {cure}")
+        connection.execute(f"select {cure}")
+    assert slots() == []
+
+
 def test_a_life(things: Likewise, fresh_database_url: str, tmp_path: Path) -> None:
     first = things("replica", "status", "-c", "things", "--path", tmp_path, "--json").json
     assert (first["collection"], first["state"], first["rows"], first["built"]) == ("things", "following", 30, 1)

@@ -31,7 +31,7 @@ _SETTINGS = (
     "shared_buffers", "maintenance_work_mem", "max_parallel_maintenance_workers", "work_mem", "max_connections",
     "server_encoding", "search_path", "hnsw.ef_search", "hnsw.iterative_scan",
 )  # fmt: skip
-_LITTLE_SPACE = 1024**3
+_LITTLE_SPACE = _MUCH_LOG = 1024**3
 _STYLES: dict[Status, str] = {"ok": "green", "note": "", "warning": "yellow", "error": "bold red"}
 
 
@@ -57,6 +57,7 @@ def run(context: Context) -> int:
             findings.extend(_guarded("database", lambda: _database(store)))
             findings.extend(_guarded("settings", lambda: _settings(store)))
             findings.extend(_guarded("embed() in SQL", lambda: _workers(store)))
+            findings.extend(_guarded("replication slots", lambda: _slots(store)))
             with context.output.progress("measuring the indexes"):
                 findings.extend(_guarded("collections", lambda: _collections(store)))
     except LikewiseError as error:
@@ -195,6 +196,40 @@ select w.host, w.process, w.version, w.leads, (w.counts ->> 'answered')::float8:
 from likewise.worker as w
 where w.seen_at > now() - interval '20 seconds'
 order by w.leads desc, w.host, w.process
+"""
+
+
+def _slots(store: VectorStore) -> Iterator[Finding]:
+    """What replicas have the server keep of its log. Of one whose files were deleted by hand nobody else tells."""
+    if store.capabilities.backend != "postgres":
+        return
+    with store.transaction() as connection:
+        slots = connection.execute(_SLOTS).fetchall()
+    for name, active, table, kept in slots:
+        what = f"replication slot {name}"
+        holds = f"{_size(kept)} of the server's log" if kept is not None else "the server's log"
+        cure = f"if its files are gone: SELECT pg_drop_replication_slot('{name}')"
+        if table is None:
+            yield Finding(
+                what, "warning", f"of a table that is no more; keeps {holds}: SELECT pg_drop_replication_slot('{name}')"
+            )
+        elif active:
+            yield Finding(what, "ok", f"read by a replica of {table}; keeps {holds}")
+        else:
+            much = kept is not None and kept > _MUCH_LOG
+            yield Finding(
+                what, "warning" if much else "note", f"of a replica of {table} that does not run; keeps {holds}; {cure}"
+            )
+
+
+#: Slots are named after the copy, the table's oid, and the publication's.
+_SLOTS = """
+select s.slot_name::text, s.active, c.oid::regclass::text,
+    case when not pg_is_in_recovery() then pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint end
+from pg_replication_slots as s
+left join pg_class as c on c.oid = substring(s.slot_name from '_([0-9]+)_[0-9]+$')::oid
+where s.database = current_database() and not s.temporary and s.slot_name ~ '^likewise_[a-z0-9_]+_[0-9]+_[0-9]+$'
+order by s.slot_name
 """
 
 
