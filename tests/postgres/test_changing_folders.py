@@ -310,3 +310,17 @@ def test_syncing_does_not_bring_back_what_a_file_no_longer_says(
         monkeypatch.setattr(type(notes), "upsert", upsert)
         assert notes.documents().sync().restored == 0
         assert contents(notes) == {"a.txt#0": "five"}
+
+
+def test_files_with_metadata_are_unchanged_until_it_is_another(notes: Collection, tmp_path: Path) -> None:
+    write(tmp_path, a="one", b="two")
+    (tmp_path / "c.md").write_text("---\ntitle: its own\n---\nthree\n")
+    for metadata, stored in (
+        ({"shelf": 1}, 3),
+        ({"shelf": 1}, 0),
+        ({"shelf": [2]}, 3),
+        ({"shelf": [2]}, 0),
+    ):
+        report = ingest(notes, [tmp_path], base=tmp_path, metadata=metadata)
+        assert (report.stored, report.unchanged) == (stored, 3 - stored)
+        assert [record.metadata["shelf"] for record in notes.scan()] == [metadata["shelf"]] * 3

@@ -112,7 +112,10 @@ def record_of(chunk: NewChunk, identifier: str, ordinal: int, chunks: int, metad
 
 @dataclass(frozen=True, slots=True)
 class KnownDocument:
-    """What is stored of a file: the hash of its content, how it was read and cut, and whether all of its records are there."""
+    """What is stored of a file: the hash of its content, how it was read and cut, and whether all of its records are there.
+
+    Where the settings do not tell what metadata was asked for, ``said`` is what the records have.
+    """
 
     source: str
     sha256: bytes
@@ -121,9 +124,14 @@ class KnownDocument:
     complete: bool
     failed: bool = False
     picture: bool = False
+    said: Mapping[str, Any] | None = None
 
     def is_as(self, sha256: bytes, settings: Mapping[str, Any]) -> bool:
         """Whether a file with this content, read and cut like this, need not be stored again. Of a picture there may be nothing to cut."""
+        if self.said is not None:
+            if any(self.said.get(name) != value for name, value in settings.get("metadata", {}).items()):
+                return False
+            settings = {name: value for name, value in settings.items() if name != "metadata"}
         same = self.settings == settings
         if self.picture and not same:
             same = self.settings == {name: value for name, value in settings.items() if name != "chunker"}

@@ -173,5 +173,5 @@ def _known(source: str, records: Sequence[Record]) -> KnownDocument:
     complete = agreed and said.get("chunks") == len(records)
     digest = said.get("sha256")
     return KnownDocument(
-        source, bytes.fromhex(digest) if isinstance(digest, str) else b"", settings, "stored", complete
+        source, bytes.fromhex(digest) if isinstance(digest, str) else b"", settings, "stored", complete, said=said
     )
