@@ -62,18 +62,21 @@ def pptx(*slides: str) -> bytes:
     return open_xml("ppt/presentation.xml", "presentationml.presentation", entries)
 
 
-def xlsx(rows: str, *, strings: str = "") -> bytes:
-    """A workbook of one sheet, ``Prices``; the cell style 1 is a date, 2 a number with the word day."""
+def xlsx(rows: str, *, strings: str = "", before: str | None = None) -> bytes:
+    """A workbook of one sheet, ``Prices``; the cell style 1 is a date, 2 a number with the word day. ``before`` is a sheet that comes first."""
+    first = "" if before is None else '<sheet name="First" r:id="d"/>'
     return open_xml(
         "xl/workbook.xml",
         "spreadsheetml.sheet",
         {
-            "xl/workbook.xml": '<workbook xmlns:r="r"><sheets><sheet name="Prices" r:id="a"/></sheets></workbook>',
+            "xl/workbook.xml": f'<workbook xmlns:r="r"><sheets>{first}<sheet name="Prices" r:id="a"/></sheets></workbook>',
             "xl/_rels/workbook.xml.rels": relationships(
                 a=("worksheet", "/xl/worksheets/one.xml"),
                 b=("sharedStrings", "strings.xml"),
                 c=("styles", "styles.xml"),
+                d=("worksheet", "/xl/worksheets/first.xml"),
             ),
+            "xl/worksheets/first.xml": f"<worksheet><sheetData>{before or ''}</sheetData></worksheet>",
             "xl/strings.xml": f"<sst>{strings}</sst>",
             "xl/styles.xml": (
                 '<styleSheet><numFmts><numFmt numFmtId="170" formatCode="0 &quot;day&quot;"/></numFmts>'

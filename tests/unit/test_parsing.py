@@ -59,6 +59,14 @@ def test_a_workbook() -> None:
     assert paged(parsed) == [parsed.text]
 
 
+def test_a_sheet_after_an_empty_one_keeps_its_number() -> None:
+    rows = '<row><c t="inlineStr"><is><t>lamp</t></is></c></row>'
+    parsed = parse(documents.xlsx(rows, before=""))
+    assert (parsed.text, paged(parsed)) == ("Prices\nlamp", ["", "Prices\nlamp"])
+    parsed = parse(documents.xlsx("", before=rows))
+    assert (parsed.text, paged(parsed)) == ("First\nlamp", ["First\nlamp", ""])
+
+
 def test_a_workbook_of_before_2007() -> None:
     parsed = parse(documents.xls([["What", "When", "Price"], ["lamp,\nred", 45_292.0, 3.0], ["chair", 45_292.5, 2.5]]))
     assert parsed.text == "Prices\nWhat\tWhen\tPrice\nlamp, red\t2024-01-01\t3\nchair\t2024-01-01 12:00:00\t2.5"

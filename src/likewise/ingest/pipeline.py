@@ -78,8 +78,8 @@ def ingest(
     ``only`` says of a file whether it is to be looked at.
 
     ``config`` says how files are read and cut, and is stored with the collection: what is ingested later is read and cut so too. Without it, and where nothing
-    is stored, texts are cut at their paragraphs. ``max_characters`` (of paragraphs) and ``chunker`` are for this call alone. Of what a chunker has cut, the metadata of each record say where in the
-    file its text stands (``start``, ``end``, in characters), its ``tokens``, the ``headings`` above it, the ``page`` on which it begins, and the ``prefix`` that its content begins
+    is stored, texts are cut at their paragraphs. ``max_characters`` (of paragraphs) and ``chunker`` are for this call alone. Of what a chunker has cut, the metadata of each record say where in
+    the document's text it stands (``start``, ``end``, in characters of what was read, not of the file), its ``tokens``, the ``headings`` above it, the ``page`` on which it begins, and the ``prefix`` that its content begins
     with, where there are any, and the ``chunker``'s settings. A file that was cut with other settings is cut and stored again.
     """
     if collection.embedder is None:

@@ -76,8 +76,7 @@ def _parse_xls(data: bytes, limits: Limits) -> Parsed:
                     cells = (_cell(cell.ctype, cell.value, book.datemode) for cell in row)
                     if line := "\t".join(cell for cell in cells if cell):
                         rows.write(line + "\n")
-                if rows.length:
-                    out.page(f"{sheet.name}\n{rows.text()}")
+                out.page(f"{sheet.name}\n{rows.text()}" if rows.length else "")
                 book.unload_sheet(number)
     except (XLRDError, CompDocError) as error:
         said = str(error)

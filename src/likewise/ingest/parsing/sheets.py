@@ -161,12 +161,11 @@ def parse_xlsx(archive: Archive, limits: Limits) -> Parsed:
     out = Writer(limits)
     for name, reference in sheets:
         kind, entry = parts.get(reference, ("", ""))
-        if kind != "worksheet":
-            continue
         rows = Writer(limits)
-        sheet = _Sheet(rows, strings, dates, epoch)
-        read_xml(archive.read(entry), limits, start=sheet.start, end=sheet.end, text=sheet.text)
-        if rows.length:
-            out.page(f"{name}\n{rows.text()}")
+        if kind == "worksheet":
+            sheet = _Sheet(rows, strings, dates, epoch)
+            read_xml(archive.read(entry), limits, start=sheet.start, end=sheet.end, text=sheet.text)
+        # An empty sheet, or a chart, is a page too, so that those after it have their numbers.
+        out.page(f"{name}\n{rows.text()}" if rows.length else "")
     parsed = Parsed(text=out.text(), pages=tuple(out.pages), media_type=MAIN_PARTS["xlsx"][0])
     return properties(archive, limits, parsed)
