@@ -21,10 +21,10 @@ from likewise.testing.suite import StoreContract
 from likewise.testing.suite_async import AsyncStoreContract
 
 OPTIONS = ReplicaOptions(patience=30.0)
-#: Of reads in all tests of a class: how many the replica answered, and how many it left to the database, which are those with ``recall=``,
-#: with several vectors, and inside a transaction.
-_FEWEST_ANSWERED = 60
-_MOST_PASSED_ON = 0.25
+#: Of reads in the tests of a class, or in those that one process runs of them: how many at least the replica answered, for each test, and how many at most
+#: it left to the database, which are those with ``recall=``, with several vectors, and inside a transaction: all of these may be in one process.
+_FEWEST_ANSWERED = 0.33
+_MOST_PASSED_ON, _ALL_PASSED_ON = 0.25, 20
 
 
 @pytest.fixture(scope="class")
@@ -33,8 +33,8 @@ def reads() -> Iterator[Counter[str]]:
     counted: Counter[str] = Counter()
     yield counted
     if counted["stores"] > 50:  # Not where somebody runs one test.
-        assert counted["answered"] >= _FEWEST_ANSWERED
-        assert counted["passed on"] <= _MOST_PASSED_ON * counted["answered"], counted
+        assert counted["answered"] >= _FEWEST_ANSWERED * counted["stores"], counted
+        assert counted["passed on"] <= max(_ALL_PASSED_ON, _MOST_PASSED_ON * counted["answered"]), counted
 
 
 def _count(store: AsyncFaissStore | FaissStore, reads: Counter[str]) -> None:
