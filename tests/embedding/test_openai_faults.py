@@ -194,7 +194,7 @@ def test_faults_by_chance_change_nothing(server: Server, embedder_of: Make) -> N
 
 def test_an_answer_that_does_not_come_is_asked_for_again(server: Server, embedder_of: Make) -> None:
     server.script.append(server.late())
-    embedder = embedder_of(timeout=0.1)
+    embedder = embedder_of(timeout=0.5)
     assert np.array_equal(embedder.embed_texts(TEXTS), vectors_of(TEXTS, 4))
     assert embedder.usage.retries == 1
 
@@ -220,7 +220,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(status: int, server: Serve
 
 def test_an_answer_that_drips_is_not_waited_for(server: Server, embedder_of: Make) -> None:
     server.script.append(lambda seen: Reply(pieces=dripping(server.closing, 0.01)))
-    embedder = embedder_of(timeout=0.15)
+    embedder = embedder_of(timeout=0.5)
     assert np.array_equal(embedder.embed_texts(TEXTS), vectors_of(TEXTS, 4))
     assert embedder.usage.retries == 1
 

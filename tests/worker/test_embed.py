@@ -183,7 +183,7 @@ class TestErrors:
         began = time.monotonic()
         error = failing(client, "select likewise.embed('x', 'told')")
         assert error.sqlstate == "LW002"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8  # the model would not have answered at all
         told.gate.set()
         client.execute("set likewise.embed_timeout = '5s'")
         assert embedded(client, "x") is not None

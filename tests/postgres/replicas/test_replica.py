@@ -144,13 +144,13 @@ def test_what_is_known_to_be_new_enough_is_not_asked_for_again(
 
     monkeypatch.setattr(type(collection.inner), "_position", counted)
     reader = collection.reading(within=0.4)
-    until = time.monotonic() + 1.3
+    began = time.monotonic()
     searches = 0
-    while time.monotonic() < until:
+    while time.monotonic() < began + 1.3:
         nearest(reader)
         searches += 1
-    assert 2 <= len(asked) <= 5
-    assert searches > 100
+    assert 2 <= len(asked) <= 2 + (time.monotonic() - began) / 0.4
+    assert searches > 10 * len(asked)
 
 
 @pytest.mark.parametrize(
@@ -309,13 +309,13 @@ def test_what_the_replica_cannot_have_the_database_answers(fresh_database_url: s
                 )
         theirs = psycopg.conninfo.conninfo_to_dict(fresh_database_url)
         url = f"postgresql://{role}:secret@/{theirs['dbname']}?host={theirs['host']}&port={theirs['port']}"
-        with open_store(url, follow="log", patience=0.5) as store:
+        with open_store(url, follow="log", patience=10) as store:
             collection = store.collection("things")
             assert nearest(collection) == ["a"]
             eventually(lambda: store.replicas()["things"].state == "failed")
             began = time.monotonic()
             assert nearest(collection) == ["a"]
-            assert time.monotonic() - began < 0.4
+            assert time.monotonic() - began < 5  # what failed is not waited for
             assert by(collection).startswith("database: the replica failed")
             (warning,) = store.info().warnings
             assert "things" in warning
@@ -328,7 +328,7 @@ def test_what_the_replica_cannot_have_the_database_answers(fresh_database_url: s
 
 
 def test_a_replica_that_is_behind_is_not_waited_for_for_ever(fresh_database_url: str) -> None:
-    with open_store(fresh_database_url, patience=0.3) as store:
+    with open_store(fresh_database_url, patience=1.0) as store:
         collection = things(store)
         collection.upsert(Record("a", [1, 0, 0, 0]))
         collection.replica_wait()
@@ -340,11 +340,11 @@ def test_a_replica_that_is_behind_is_not_waited_for_for_ever(fresh_database_url:
             began = time.monotonic()
             assert nearest(collection) == ["a", "b"]
             waited = time.monotonic() - began
-            assert 0.25 < waited < 2.0
+            assert 0.9 < waited < 10
             began = time.monotonic()
             for _ in range(5):
                 assert by(collection) == "database: the replica was behind"
-            assert time.monotonic() - began < 0.25
+            assert time.monotonic() - began < 4  # not a second for each
         # What it was not told of is not told again: it is built anew, and answers.
         collection.rebuild_replica()
         collection.replica_wait()
@@ -362,7 +362,7 @@ def test_a_deadline_is_kept_while_a_replica_is_waited_for(collection: FaissColle
         began = time.monotonic()
         with pytest.raises(BackendTimeout), likewise.deadline(0.2):
             nearest(collection)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 15  # not as long as its patience
 
 
 async def test_reads_wait_without_holding_up_their_loop(fresh_database_url: str) -> None:
