@@ -77,6 +77,11 @@ class NewDocument:
     whole: bool = False
     duplicate_of: str | None = None
 
+    @property
+    def held(self) -> int:
+        """The bytes that its pictures take, and its text at the least."""
+        return sum(len(chunk.text or "") + len(chunk.image or b"") for chunk in self.chunks)
+
     def records(self, tenant: str = "") -> list[Record]:
         """The records of its chunks, in order."""
         return [

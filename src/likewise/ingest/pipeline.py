@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -25,6 +24,7 @@ from likewise.abc.embedder import Embedder
 from likewise.abc.stores import Collection
 from likewise.abc.validation import chunks
 from likewise.errors import InvalidArgument
+from likewise.ingest.ahead import Ahead
 from likewise.ingest.chunking import MAX_CHARACTERS, Chunker
 from likewise.ingest.config import IngestConfig, ParagraphsConfig
 from likewise.ingest.cutting import Cutter, Seen
@@ -38,9 +38,9 @@ __all__ = ["ingest"]
 _MOST_WORKERS, _MOST_READERS = 4, 2
 #: Files that are looked up together.
 _WINDOW = 64
-#: Documents are embedded together until they are so many, or have so many chunks or bytes.
+#: Documents are embedded together until they are so many, or have so many chunks, or bytes of text and pictures.
 _MOST_DOCUMENTS, _MOST_CHUNKS, _MOST_BYTES = 64, 512, 64 << 20
-#: Bytes of files that are parsed, or wait to be embedded, at any time.
+#: Bytes of what is cut, and waits to be embedded, from which on no more files are begun.
 _MOST_AHEAD = 256 << 20
 #: Texts on which a dry run measures the model.
 _SAMPLE = 64
@@ -196,9 +196,9 @@ class _Run:
             ThreadPoolExecutor(1, "likewise-store") as self._writer,
         ):
             try:
-                self._take(files, parsing)
+                self._take(files, parsing, threads)
                 if not self._dry:
-                    self._take(self._orphaned(roots, only), parsing)
+                    self._take(self._orphaned(roots, only), parsing, threads)
             finally:
                 # On an error nobody waits for what has not begun.
                 parsing.shutdown(wait=False, cancel_futures=True)
@@ -206,11 +206,12 @@ class _Run:
             self._report.estimated_seconds = self._sampled * self._report.records
         return self._report
 
-    def _take(self, files: Iterator[Path], parsing: ThreadPoolExecutor) -> None:
-        for document in self._cut(files, parsing):
-            self._batch.append(document)
-            if self._is_full():
-                self._flush()
+    def _take(self, files: Iterator[Path], parsing: ThreadPoolExecutor, threads: int) -> None:
+        with Ahead(parsing, threads, self._cutter.cut, most=_MOST_AHEAD) as ahead:
+            for document in self._cut(files, parsing, ahead):
+                self._batch.append(document)
+                if self._is_full():
+                    self._flush()
         self._flush()
         self._stored()
 
@@ -275,25 +276,19 @@ class _Run:
             gone = [source for source in sources if is_gone(source)]
             self._report.pruned += len(gone) if self._dry or not gone else self._documents.forget(gone)
 
-    def _cut(self, files: Iterator[Path], parsing: ThreadPoolExecutor) -> Iterator[NewDocument | Trouble]:
+    def _cut(self, files: Iterator[Path], parsing: ThreadPoolExecutor, ahead: Ahead) -> Iterator[NewDocument | Trouble]:
         """What is new or has changed, in the order of the files; the rest is counted."""
-        waiting: deque[tuple[int, Future[NewDocument | Trouble] | NewDocument | Trouble]] = deque()
-        ahead = 0
         for seen in self._changed(files, parsing):
-            while waiting and (ahead + seen.size > _MOST_AHEAD or len(waiting) >= 2 * _WINDOW):
-                size, first = waiting.popleft()
-                ahead -= size
-                yield first.result() if isinstance(first, Future) else first
+            if len(ahead) >= 2 * _WINDOW:
+                yield ahead.take()
             if seen.trouble is not None:
-                waiting.append((0, seen.trouble))
+                ahead.put(seen.trouble)
             elif (original := self._original(seen)) is not None:
-                waiting.append((0, self._copy_of(original, seen)))
+                ahead.put(self._copy_of(original, seen))
             else:
                 self._ahead[seen.sha256] = seen.source
-                ahead += seen.size
-                waiting.append((seen.size, parsing.submit(self._cutter.cut, seen)))
-        for _, one in waiting:
-            yield one.result() if isinstance(one, Future) else one
+                ahead.add(seen)
+        yield from ahead.rest()
 
     def _changed(self, files: Iterator[Path], parsing: ThreadPoolExecutor) -> Iterator[Seen]:
         settings = self._cutter.settings
@@ -362,7 +357,7 @@ class _Run:
         return (
             len(self._batch) >= _MOST_DOCUMENTS
             or sum(len(one.chunks) for one in documents) >= _MOST_CHUNKS
-            or sum(one.size for one in documents) >= _MOST_BYTES
+            or sum(one.held for one in documents) >= _MOST_BYTES
         )
 
     def _flush(self) -> None:
