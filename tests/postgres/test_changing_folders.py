@@ -16,7 +16,6 @@ import likewise
 from likewise import CollectionSpec, Record
 from likewise.abc.document_rows import NewDocument, Trouble
 from likewise.abc.stores import Collection
-from likewise.embedding import HashingEmbedder
 from likewise.errors import CollectionNotFound, InvalidArgument, LikewiseError
 from likewise.ingest import IngestConfig, PagesConfig, ingest
 from likewise.ingest.chunking import TokenChunker, TokensConfig
@@ -27,20 +26,6 @@ def notes(request: pytest.FixtureRequest) -> Iterator[Collection]:
     url = "memory://" if request.param == "memory" else request.getfixturevalue("fresh_database_url")
     with likewise.connect(url) as store:
         yield store.ensure_collection(CollectionSpec("notes", embedder="hashing:64"))
-
-
-@pytest.fixture
-def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that the model was asked for."""
-    asked: list[str] = []
-    real = HashingEmbedder.embed_passages
-
-    def embed_passages(self: HashingEmbedder, texts: Sequence[str]) -> Any:
-        asked.extend(texts)
-        return real(self, texts)
-
-    monkeypatch.setattr(HashingEmbedder, "embed_passages", embed_passages)
-    return asked
 
 
 def contents(collection: Collection) -> dict[str, str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,6 @@ def store(fresh_database_url: str) -> Iterator[PostgresStore]:
 @pytest.fixture
 def notes(store: VectorStore) -> Collection:
     return store.ensure_collection(CollectionSpec("notes", embedder="hashing:64"))
-
-
-@pytest.fixture
-def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that the model was asked for."""
-    asked: list[str] = []
-    real = HashingEmbedder.embed_passages
-
-    def embed_passages(self: HashingEmbedder, texts: Sequence[str]) -> Any:
-        asked.extend(texts)
-        return real(self, texts)
-
-    monkeypatch.setattr(HashingEmbedder, "embed_passages", embed_passages)
-    return asked
 
 
 class Reader(HashingEmbedder):

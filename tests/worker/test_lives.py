@@ -117,9 +117,8 @@ def test_connections_that_are_lost_are_made_again(worker: Worker, client: Client
         wait_until(lambda before=lost: worker.counts.reconnected > before)  # type: ignore[misc]
         wait_until(lambda: worker.leads)
         assert ask(client, f"again {lost}", "told")
-    assert client.execute(
-        "select count(*) from pg_replication_slots where database = current_database()"
-    ).fetchone() == (1,)
+    slots = "select count(*) from pg_replication_slots where database = current_database()"
+    wait_until(lambda: client.execute(slots).fetchone() == (1,))
 
 
 def test_a_stop_answers_what_is_being_embedded(url: str, models: Callable[[str], Embedder], told: Told) -> None:
