@@ -1,11 +1,12 @@
-"""Fixtures that every test may ask for: PostgreSQL servers and empty databases in them."""
+"""Fixtures that every test may ask for: PostgreSQL servers, empty databases in them, and what a model was asked."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from likewise.backends.postgres.embedded import server as starting
 from likewise.backends.postgres.embedded.binaries import Binaries
 from likewise.backends.postgres.embedded.binaries import _from_wheels as find_in_wheels
 from likewise.backends.postgres.embedded.binaries import _inspect as inspect_binaries
+from likewise.embedding import HashingEmbedder
 from likewise.testing.database import empty_database, server_url
 
 
@@ -85,3 +87,17 @@ def dblink_server(dblink_programs: Binaries) -> Iterator[str]:
             yield server.url()
         finally:
             server.close()
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that the model was asked for."""
+    asked: list[str] = []
+    real = HashingEmbedder.embed_passages
+
+    def embed_passages(self: HashingEmbedder, texts: Sequence[str]) -> Any:
+        asked.extend(texts)
+        return real(self, texts)
+
+    monkeypatch.setattr(HashingEmbedder, "embed_passages", embed_passages)
+    return asked
