@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from likewise import CollectionSpec, Filter, Metadata
 from likewise.abc.feeds import Change, Commit, Gone, Position, Put, Rows
 from likewise.backends.faiss import _renewal, file, index
+from likewise.backends.faiss import image as image_module
 from likewise.backends.faiss._locks import ReadersWriter
 from likewise.backends.faiss.image import Image
 from likewise.schema import MetricName
@@ -314,6 +315,7 @@ def test_a_search_sees_whole_commits(count: int, monkeypatch: pytest.MonkeyPatch
     # Pairs of rows move together from one place to the other, and back: a search near a place finds both or none.
     monkeypatch.setattr(index, "TAIL", 64)
     monkeypatch.setattr(_renewal, "_DEAD", 50)
+    monkeypatch.setattr(image_module, "_AT_A_TIME", 60.0)  # both queries are of one moment, however slow the machine
     spec = CollectionSpec("pairs", dimension=DIMENSION, metric="l2")
     image = Image(spec, holds=frozenset({"metadata"}))
     base = clustered(count, 3)

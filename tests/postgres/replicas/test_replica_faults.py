@@ -124,20 +124,20 @@ def test_nothing_is_lost_or_invented_when_the_connection_is_killed_again_and_aga
         ]
         for writer in writers:
             writer.start()
-        kills = 0
-        while any(writer.is_alive() for writer in writers):
+        enough = time.monotonic() + 60
+        while any(writer.is_alive() for writer in writers) or store.replicas()["things"].resumed < 3:
+            assert time.monotonic() < enough, store.replicas()["things"]
             time.sleep(0.15)
-            kills += kill_followers(fresh_database_url)
+            kill_followers(fresh_database_url)
         for writer in writers:
             writer.join()
-        assert kills >= 3
         status = collection.replica_wait()
         report = collection.verify_replica()
         assert report.sound, report
         assert report.undecided == 0
         assert report.rows == report.replica_rows == collection.count()
         # It went on from where it was: it was built once.
-        assert (status.built, status.resumed >= 3) == (1, True)
+        assert status.built == 1
 
 
 @pytest.mark.slow
