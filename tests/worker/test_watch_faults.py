@@ -155,7 +155,7 @@ def test_a_first_embedding_goes_on_where_it_was_broken_off(database: Database, m
 
     class Counting(Choosy):
         def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-            time.sleep(0.02)
+            time.sleep(0.05)
             return super().embed_texts(texts)
 
     model = Counting()

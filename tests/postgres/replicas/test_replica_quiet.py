@@ -17,12 +17,12 @@ from .helpers import eventually, open_store, things
 
 def test_a_quiet_database_is_not_a_dead_one(fresh_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "_QUIET", 0.1)
-    monkeypatch.setattr(following, "_DEAD", 0.5)
+    monkeypatch.setattr(following, "_DEAD", 1.5)
     with open_store(fresh_database_url) as store:
         collection = things(store)
         collection.upsert(Record("a", [1, 0, 0, 0]))
         collection.replica_wait()
-        time.sleep(1.5)
+        time.sleep(4)
         status = store.replicas()["things"]
         assert (status.state, status.built) == ("following", 1)
 
