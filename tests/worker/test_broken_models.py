@@ -51,6 +51,17 @@ def broken(models: Callable[[str], Embedder]) -> Callable[[str], Embedder]:
     return make
 
 
+def ask_until_answered(client: Client, text: str, model: str) -> list[float]:
+    """A busy machine may need longer to connect again than who asks waits where nobody is there."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return ask(client, text, model)
+        except psycopg.Error as error:
+            if error.sqlstate != "LW001" or time.monotonic() > until:
+                raise
+
+
 def ask(client: Client, text: str, model: str) -> list[float]:
     row = client.execute("select likewise.embed(%s, %s)::real[]", [text, model]).fetchone()
     assert row is not None
@@ -131,7 +142,7 @@ def test_a_connection_that_is_lost_while_a_model_is_found_is_made_again(
     with WorkerThread(Worker(url, embedders=models)) as thread:
         wait_until(lambda: thread.worker.leads)
         Fails(monkeypatch, Post, method, BackendUnavailable("the line is cut"))
-        assert ask(client, "x", "told")
+        assert ask_until_answered(client, "x", "told")
         assert thread.worker.counts.reconnected == 1
 
 
@@ -160,7 +171,7 @@ def test_a_fault_after_the_beginning_is_logged_and_the_worker_goes_on(
     # In the very first session, whose readiness is all that tells its faults from those of the beginning.
     Fails(monkeypatch, Post, method, error)
     with WorkerThread(Worker(url, embedders=models, models=["told"])) as thread:
-        assert ask(client, "x", "told")
+        assert ask_until_answered(client, "x", "told")
         assert thread.worker.counts.reconnected == 1
         assert thread.worker.ready.is_set()
     (record,) = [record for record in caplog.records if str(error) in caplog.handler.format(record)]
