@@ -29,6 +29,8 @@ LEAST_EF_SEARCH = 64
 _LEAST_FILTERED = 100
 _USUAL = (LEAST_EF_SEARCH, 80, 100, 128, 160, 200, 250, 320, 400)
 _DEPTHS = (10, 30, 100, 300, 1_000)
+#: So many times as deep is looked where a filter leaves a part.
+_DEEPER = 3
 #: Standard errors of a recall that are less than this are not worth more queries.
 _SHARP = 0.01
 #: A curve holds while the collection is between these parts of the size at which it was measured.
@@ -49,8 +51,14 @@ def usual_ef_search(rows: float, *, filtered: bool = False) -> int:
     return next((dial for dial in _USUAL if dial >= wanted * 0.99), _USUAL[-1])
 
 
-def depth_of(top_k: int) -> int | None:
-    """The k at which recall is measured for a search of ``top_k``; None where no index can be asked for so many."""
+def depth_of(top_k: int, *, filtered: bool = False) -> int | None:
+    """The k at which recall is measured for a search of ``top_k``; None where no index can be asked for so many.
+
+    What is left by a filter lies deeper: its ten nearest are among the twenty nearest of all where it leaves half, and where it leaves a third
+    among the thirty. Deeper ones are counted on no further: where less is left, the rows that match are compared sooner or later.
+    """
+    if filtered:
+        top_k = max(top_k, min(_DEPTHS[-1], _DEEPER * top_k))
     return next((depth for depth in _DEPTHS if depth >= top_k), None)
 
 

@@ -228,7 +228,8 @@ class PostgresCollection(Collection):
         index = None if exact else table.vector_index(name)
         tuned: int | None = None
         if index is not None and wanted is not None:
-            tuned = self._tuned(table, name, index, top_k, wanted)
+            filtered = condition is not None
+            tuned = self._tuning.dial(self._search_at, table, name, index, top_k, wanted, filtered=filtered)
             index = index if tuned else None
         elif condition is not None and not exact and ef is None and table.extension.iterative_scan:
             index = table.partial_index(name, condition) or index
@@ -246,10 +247,6 @@ class PostgresCollection(Collection):
             found, plan = self._fetch(exactly), "approximate, then exact"
         explanation = SearchExplanation(plan, index.name if index else None, statement.settings)
         return self._results(table, name, found, chosen, furthest, explanation)
-
-    def _tuned(self, table: Table, name: str, index: TableIndex, top_k: int, recall: float) -> int | None:
-        """The ef_search or probes for a wanted recall; None if only comparing every row reaches it."""
-        return self._tuning.dial(self._search_at, table, name, index, top_k, recall)
 
     def _search_at(
         self,
@@ -324,7 +321,8 @@ class PostgresCollection(Collection):
         index = None if exact else table.vector_index(name)
         tuned: int | None = None
         if index is not None and wanted is not None:
-            tuned = self._tuned(table, name, index, top_k, wanted)
+            filtered = condition is not None
+            tuned = self._tuning.dial(self._search_at, table, name, index, top_k, wanted, filtered=filtered)
             index = index if tuned else None
         if index is not None and (planned := self._planned(table, index, condition, top_k, ef, tuned)):
             index = None if planned.exactly() else index

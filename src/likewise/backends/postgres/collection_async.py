@@ -227,7 +227,8 @@ class AsyncPostgresCollection(AsyncCollection):
         index = None if exact else table.vector_index(name)
         tuned: int | None = None
         if index is not None and wanted is not None:
-            tuned = await self._tuned(table, name, index, top_k, wanted)
+            filtered = condition is not None
+            tuned = await self._tuning.dial(self._search_at, table, name, index, top_k, wanted, filtered=filtered)
             index = index if tuned else None
         elif condition is not None and not exact and ef is None and table.extension.iterative_scan:
             index = table.partial_index(name, condition) or index
@@ -245,10 +246,6 @@ class AsyncPostgresCollection(AsyncCollection):
             found, plan = await self._fetch(exactly), "approximate, then exact"
         explanation = SearchExplanation(plan, index.name if index else None, statement.settings)
         return self._results(table, name, found, chosen, furthest, explanation)
-
-    async def _tuned(self, table: Table, name: str, index: TableIndex, top_k: int, recall: float) -> int | None:
-        """The ef_search or probes for a wanted recall; None if only comparing every row reaches it."""
-        return await self._tuning.dial(self._search_at, table, name, index, top_k, recall)
 
     async def _search_at(
         self,
@@ -323,7 +320,8 @@ class AsyncPostgresCollection(AsyncCollection):
         index = None if exact else table.vector_index(name)
         tuned: int | None = None
         if index is not None and wanted is not None:
-            tuned = await self._tuned(table, name, index, top_k, wanted)
+            filtered = condition is not None
+            tuned = await self._tuning.dial(self._search_at, table, name, index, top_k, wanted, filtered=filtered)
             index = index if tuned else None
         if index is not None and (planned := self._planned(table, index, condition, top_k, ef, tuned)):
             index = None if await planned.exactly() else index

@@ -43,10 +43,18 @@ class Tuning:
         self._deepened: set[tuple[str, int]] = set()
 
     def dial(
-        self, search: SearchAt, table: Table, name: str, index: TableIndex, top_k: int, recall: float
+        self,
+        search: SearchAt,
+        table: Table,
+        name: str,
+        index: TableIndex,
+        top_k: int,
+        recall: float,
+        *,
+        filtered: bool,
     ) -> int | None:
-        """The ef_search or probes for this recall; None if only comparing every row reaches it."""
-        k = depth_of(top_k)
+        """The ef_search or probes for this recall, of those that a filter leaves if there is one; None if only comparing every row reaches it."""
+        k = depth_of(top_k, filtered=filtered)
         if recall >= 1.0 or k is None:
             return None
         curve = self._curves.get((name, k)) or self._read(table, name, k)
